@@ -36,6 +36,12 @@ class RunError(GroundscopeError):
     exit_status = 1
 
 
+class Interrupted(RunError):
+    """A person stopped the work (Ctrl-C); the same command goes on from there."""
+
+    exit_status = 130
+
+
 class TrainingError(RunError):
     """Training that had to stop: the loss diverged, memory or disk ran out."""
 

@@ -22,7 +22,7 @@ class Task(Protocol):
 class Progress:
     """Shows tasks and messages on a stream; knows by itself whether a person is watching.
 
-    ``lines_every`` is the shortest time in seconds between two lines of one task where no terminal is attached.
+    ``lines_every``: the least number of seconds between two lines of one task where no terminal is attached.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, lines_every: float = 10.0):

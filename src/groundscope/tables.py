@@ -40,12 +40,8 @@ class TableSchema:
         return {column.name: column.dtype for column in self.columns}
 
     def frame(self, rows: "list[dict] | dict[str, list]") -> pl.DataFrame:
-        """Build a frame with this schema's types from rows or columns; extra or missing names raise TableError."""
-        frame = (
-            pl.DataFrame(rows, strict=False, infer_schema_length=None)
-            if rows
-            else pl.DataFrame(schema=self.dtypes)
-        )
+        """Build a frame of this schema from rows or columns; extra or missing names raise TableError."""
+        frame = pl.DataFrame(rows, strict=False, infer_schema_length=None) if rows else pl.DataFrame(schema=self.dtypes)
         return self.conform(frame)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -55,15 +51,11 @@ class TableSchema:
         unknown = [name for name in found if name not in want]
         if missing or unknown:
             hint = did_you_mean(unknown[0], missing) if unknown else ""
-            raise TableError(
-                f"Table '{self.name}' wants columns {want}; missing {missing}, unknown {unknown}.{hint}"
-            )
+            raise TableError(f"Table '{self.name}' wants columns {want}; missing {missing}, unknown {unknown}.{hint}")
         try:
             return frame.select(want).cast(self.dtypes)  # type: ignore[arg-type]
         except pl.exceptions.PolarsError as error:
-            raise TableError(
-                f"Table '{self.name}': a column does not have the type it should have: {error}"
-            ) from None
+            raise TableError(f"Table '{self.name}': a column does not have the type it should have: {error}") from None
 
 
 SCHEMAS: dict[str, TableSchema] = {}
@@ -92,13 +84,11 @@ def write_table(path: Path, frame: pl.DataFrame, schema: TableSchema) -> None:
 
 
 def read_table(path: Path, schema: TableSchema) -> pl.DataFrame:
-    """Read a table and check it against its schema; raises TableError when it is missing, damaged or of another kind."""
+    """Read a table; raises TableError when it is missing, damaged or does not have the schema's columns."""
     if not path.is_file():
         raise TableError(f"There is no table '{schema.name}' at {path}. Run the study that makes it first.")
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(
-            f"{path} cannot be read as Parquet ({error}). Delete it and run the study again."
-        ) from None
+        raise TableError(f"{path} cannot be read as Parquet ({error}). Delete it and run the study again.") from None
     return schema.conform(frame)

@@ -1,0 +1,239 @@
+"""The command line: parse, call, print. Whatever a person can mend is one line on stderr and exit status 2."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from groundscope import __version__
+from groundscope.errors import GroundscopeError, StudyError
+from groundscope.progress import Progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="When, where and by which mechanism symbol grounding emerges inside language models.",
+    epilog="Start with: groundscope run     Then open the page that it names.",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Turn transcripts into scene and speech tokens.")
+app.add_typer(corpus_app, name="corpus")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
+StudyFile = Annotated[
+    Path | None,
+    typer.Argument(help="Study file. Without one: the generated toy world.", metavar="[STUDY.yaml]"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Replace a setting, e.g. training.steps=300.", metavar="KEY=VALUE"),
+]
+
+
+@app.command()
+def run(
+    study: StudyFile = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this kind, cell or pattern, and what it needs.")] = None,
+    force: Annotated[list[str] | None, typer.Option(help="Recompute this kind, cell or pattern.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be computed and why.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a study: corpus, training, measurements, tables and the page. Finished work is never done twice."""
+    from groundscope.report.page import write_page
+    from groundscope.study.engine import Selection
+    from groundscope.study.load import load_study
+    from groundscope.study.run import plan_run, run_study
+
+    loaded = load_study(study, overrides or ())
+    folder = out or Path("runs") / loaded.name
+    selection = Selection(tuple(only or ()), tuple(force or ()))
+    if dry_run:
+        for line in plan_run(loaded, folder, write_page, selection):
+            typer.echo(line)
+        return
+    page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection)
+    if page:
+        typer.echo(f"The page: {page}")
+
+
+@app.command()
+def validate(study: StudyFile = None, overrides: Overrides = None) -> None:
+    """Check a study file without running it."""
+    from groundscope.study.load import load_study
+    from groundscope.study.run import describe
+
+    for line in describe(load_study(study, overrides or ())):
+        typer.echo(line)
+
+
+@app.command(name="ls")
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Where runs are kept.")] = Path("runs"),
+) -> None:
+    """List runs and how far they are."""
+    from groundscope.study.run import list_runs as runs_in
+
+    for line in runs_in(folder):
+        typer.echo(line)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write the page of a run again from its tables."""
+    from groundscope.report.page import write_page
+
+    if not run.is_dir():
+        raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
+    page = write_page(run)
+    typer.echo(f"The page: {page}")
+    if open_page:
+        typer.launch(page.resolve().as_uri())
+
+
+ChunkLength = Annotated[int, typer.Option("--length", min=8, help="Tokens per chunk.")]
+MinFrequency = Annotated[int, typer.Option(min=1, help="Rarer words become <unk>.")]
+MaxVocabulary = Annotated[int | None, typer.Option(min=16, help="Keep at most so many entries.")]
+Keep = Annotated[str, typer.Option(help="all chunks, or only those with a scene word: env.", metavar="all|env")]
+Out = Annotated[Path, typer.Option(help="The corpus directory to write.")]
+Sources = Annotated[list[Path], typer.Argument(help="Folders, archives or files.")]
+
+
+@corpus_app.command()
+def chat(
+    paths: Sources,
+    out: Out,
+    env: Annotated[str, typer.Option(help="Dependent tiers that describe the scene.")] = "act,sit,gpx",
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
+    length: ChunkLength = 512,
+    min_frequency: MinFrequency = 1,
+    max_vocabulary: MaxVocabulary = None,
+    keep: Keep = "all",
+    quiet: Quiet = False,
+) -> None:
+    """Read CHAT transcripts (CHILDES): folders, .zip, .tar.xz or single .cha files."""
+    from groundscope.corpus.chat import ChatOptions, read_chat
+
+    progress = Progress(quiet=quiet)
+    tiers = tuple(name.strip().lstrip("%") for name in env.split(",") if name.strip())
+    options = _options(ChatOptions, env_tiers=tiers, case_fold=not keep_case)
+    documents = read_chat(paths, options, progress)
+    _build(
+        documents,
+        out,
+        length,
+        min_frequency,
+        max_vocabulary,
+        keep,
+        {"reader": "chat", "options": options.model_dump(mode="json")},
+    )
+
+
+@corpus_app.command()
+def jsonl(
+    paths: Sources,
+    out: Out,
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
+    length: ChunkLength = 512,
+    min_frequency: MinFrequency = 1,
+    max_vocabulary: MaxVocabulary = None,
+    keep: Keep = "all",
+) -> None:
+    """Read your own data: one {"speaker", "channel", "text" or "words", "document"} per line."""
+    from groundscope.corpus.jsonl import JsonlOptions, read_jsonl
+
+    options = _options(JsonlOptions, case_fold=not keep_case)
+    documents = read_jsonl(paths, options)
+    _build(
+        documents,
+        out,
+        length,
+        min_frequency,
+        max_vocabulary,
+        keep,
+        {"reader": "jsonl", "options": options.model_dump(mode="json")},
+    )
+
+
+@corpus_app.command()
+def toyworld(
+    out: Out,
+    length: ChunkLength = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+) -> None:
+    """Generate the toy world: scenes and talk whose truth is known."""
+    from groundscope.corpus.toyworld import ToyWorld, ToyWorldOptions
+
+    options = ToyWorldOptions(seed=seed)
+    documents = ToyWorld(options).documents()
+    _build(
+        documents,
+        out,
+        length,
+        1,
+        None,
+        "all",
+        {"reader": "toyworld", "options": options.model_dump(mode="json")},
+    )
+
+
+@corpus_app.command()
+def show(path: Annotated[Path, typer.Argument(help="A corpus directory.")]) -> None:
+    """Print the card of a corpus."""
+    from groundscope.corpus.chunks import Corpus
+
+    typer.echo("\n".join(Corpus.open(path).card.lines()))
+
+
+def _build(
+    documents, out: Path, length: int, min_frequency: int, max_vocabulary: int | None, keep: str, reader: dict
+) -> None:
+    from groundscope.corpus.chunks import ChunkOptions, build_corpus
+
+    options = _options(
+        ChunkOptions, length=length, min_frequency=min_frequency, max_vocabulary=max_vocabulary, keep=keep
+    )
+    corpus = build_corpus(documents, out, options, provenance=reader)
+    typer.echo("\n".join(corpus.card.lines()))
+    typer.echo(f"The corpus: {out}")
+
+
+def _options(model, **values):
+    from pydantic import ValidationError
+
+    from groundscope.study.load import explain
+
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise StudyError(explain(error, model)) from None
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"groundscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 work failed, 2 the input is wrong, 130 interrupted."""
+    try:
+        app(args=arguments, prog_name="groundscope")
+    except GroundscopeError as error:
+        print(f"groundscope: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_status)

@@ -1,0 +1,133 @@
+"""A cell: one piece of work of a study, and the signature that tells whether it is still fresh.
+
+A signature hashes the code that does the work, the settings it works with and the contents of what it reads. It does
+not hash names, dates or paths, so a cell is recomputed when its result could differ, and only then.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from groundscope.files import read_json, sha256_json, write_json
+from groundscope.progress import Progress
+
+RECORD = "cell.json"
+# What a cell hands to the cells behind it: part -> content hash. Most cells have one part, "".
+Digests = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input of a cell: another cell, and which part of what it made."""
+
+    cell: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        """Write as ``train/lstm-4/seed-42#step-300``."""
+        return f"{self.cell}#{self.part}" if self.part else self.cell
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of work.
+
+    ``work(folder, progress)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of what it
+    made. It may find there what an interrupted attempt with the same signature left, and go on from it.
+    ``after`` names cells that must have succeeded first although nothing is read from them.
+    """
+
+    name: str
+    rooms: tuple[str, ...]
+    settings: Mapping[str, Any]
+    work: Callable[[Path, Progress], Digests]
+    inputs: tuple[Source, ...] = ()
+    after: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The first part of the name: corpus, words, train, behaviour, tables, report."""
+        return self.name.split("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a finished or begun cell leaves in its folder as ``cell.json``."""
+
+    code: str
+    settings: str
+    inputs: Mapping[str, str]
+    finished: bool = False
+    digests: Digests = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, cell: Cell, inputs: Mapping[str, str]) -> "Record":
+        """The record that a run of ``cell`` with these input digests begins with."""
+        return cls(code_version(cell.rooms), sha256_json(dict(cell.settings)), {**inputs, **cell.files})
+
+    def why_stale(self, wanted: "Record") -> str | None:
+        """Say why this record does not serve where ``wanted`` is asked for; None when it does."""
+        if self.code != wanted.code:
+            return "code changed"
+        if self.settings != wanted.settings:
+            return "settings changed"
+        if self.inputs != wanted.inputs:
+            names = sorted(self.inputs.keys() | wanted.inputs.keys())
+            changed = [name for name in names if self.inputs.get(name) != wanted.inputs.get(name)]
+            return f"upstream changed: {', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}"
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write ``cell.json``, atomically."""
+        write_json(folder / RECORD, {name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Record | None":
+        """Read ``cell.json``; None when there is none or it is not one of this version."""
+        if not (folder / RECORD).is_file():
+            return None
+        try:
+            return cls(**read_json(folder / RECORD))
+        except TypeError:
+            return None
+
+
+@cache
+def code_version(rooms: tuple[str, ...]) -> str:
+    """Hash the code of these rooms of the package (``corpus``, ``statistics``, ...).
+
+    Comments, docstrings and layout do not count; data files that ship with the package do.
+    """
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for room in sorted(rooms):
+        path = package / room
+        sources = (
+            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path.with_suffix(".py")]
+        )
+        for source in sources:
+            if "__pycache__" in source.parts or source.name.startswith("."):
+                continue
+            digest.update(source.relative_to(package).as_posix().encode())
+            if source.suffix == ".py":
+                digest.update(_code_only(source.read_text(encoding="utf-8")).encode())
+            else:
+                digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_only(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

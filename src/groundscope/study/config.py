@@ -1,0 +1,127 @@
+"""What a study file may say: frozen models of its sections; unknown keys are refused."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from groundscope.behaviour.options import BehaviourOptions
+from groundscope.corpus.chat import ChatOptions
+from groundscope.corpus.chunks import ChunkOptions
+from groundscope.corpus.jsonl import JsonlOptions
+from groundscope.corpus.toyworld import ToyWorldOptions
+from groundscope.models.presets import preset
+from groundscope.training.config import TrainConfig
+
+
+class Section(BaseModel):
+    """A part of a study file: immutable, and no key beyond those it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToyWorldSource(Section):
+    """The generated world that ships with the package."""
+
+    source: Literal["toyworld"]
+    world: ToyWorldOptions = Field(default=ToyWorldOptions(), description="the world's size and dials")
+    chunks: ChunkOptions = Field(default=ChunkOptions(length=128), description="vocabulary and chunks")
+
+
+class ChatSource(Section):
+    """CHAT files as TalkBank ships them."""
+
+    source: Literal["chat"]
+    paths: tuple[Path, ...] = Field(min_length=1, description="folders, archives or files, relative to the study file")
+    chat: ChatOptions = Field(default=ChatOptions(), description="which tiers are the scene, case, ...")
+    chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
+
+
+class JsonlSource(Section):
+    """One JSON object per utterance."""
+
+    source: Literal["jsonl"]
+    paths: tuple[Path, ...] = Field(min_length=1, description="files, relative to the study file")
+    jsonl: JsonlOptions = Field(default=JsonlOptions(), description="how lines are read")
+    chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
+
+
+class BuiltSource(Section):
+    """A corpus directory made by ``groundscope corpus``."""
+
+    source: Literal["built"]
+    path: Path = Field(description="the corpus directory, relative to the study file")
+
+
+CorpusSource = Annotated[ToyWorldSource | ChatSource | JsonlSource | BuiltSource, Field(discriminator="source")]
+
+
+class ModelSettings(BaseModel):
+    """One architecture: a preset's name, any of its settings, and training settings that differ for it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    preset: str = Field(description="a preset of groundscope.models.presets")
+    training: dict[str, Any] = Field(default={}, description="training settings of this architecture alone")
+
+    @model_validator(mode="after")
+    def _known(self) -> "ModelSettings":
+        preset(
+            self.preset, vocab_size=1000, **self.overrides
+        )  # ModelError, with "did you mean", for what it does not know
+        return self
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings that replace the preset's."""
+        return dict(self.model_extra or {})
+
+
+class StatisticsOptions(Section):
+    """How the measurements become evidence."""
+
+    resamples: int = Field(
+        default=2000, ge=100, description="bootstrap resamples and permutations per interval or test"
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of every interval")
+    seed: int = Field(default=0, description="seed of resampling")
+
+
+class Study(Section):
+    """A whole study: corpus, models, seeds, training, and what is measured."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder")
+    description: str = Field(default="", description="shown on the page")
+    corpus: CorpusSource
+    models: dict[str, ModelSettings] = Field(min_length=1, description="name -> architecture")
+    seeds: tuple[int, ...] = Field(
+        default=(42, 142, 242, 342, 442), min_length=1, description="initialisation and data order"
+    )
+    training: TrainConfig = Field(default=TrainConfig(), description="training of every architecture")
+    behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
+    statistics: StatisticsOptions = Field(default=StatisticsOptions(), description="intervals and tests")
+
+    @field_validator("models")
+    @classmethod
+    def _names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name in models:
+            if not name or not all(part.isalnum() for part in name.replace("-", " ").replace(".", " ").split()):
+                raise ValueError(f"'{name}' names a folder: use letters, digits, '-' and '.'")
+        return models
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds are listed twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "Study":
+        for name in self.models:
+            self.training_of(name)
+        return self
+
+    def training_of(self, model: str) -> TrainConfig:
+        """The training settings of one architecture: the study's, with its own on top."""
+        return TrainConfig.model_validate({**self.training.model_dump(), **self.models[model].training})

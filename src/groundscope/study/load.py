@@ -1,0 +1,148 @@
+"""Read a study file, put ``--set key=value`` on top, and say in one line what is wrong with it."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from groundscope.errors import GroundscopeError, StudyError, did_you_mean
+from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+
+DEFAULT_STUDY = "toyworld.yaml"
+
+
+def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
+    """Load ``path`` (None: the toy world that ships with the package) with overrides such as ``training.steps=300``.
+
+    ``${NAME}`` is replaced by the environment's value; relative paths are relative to the study file. Raises
+    StudyError, in one line, for a missing file, bad YAML, unknown keys ("did you mean"), bad values or names.
+    """
+    if path is None:
+        text, folder = (files("groundscope.data") / DEFAULT_STUDY).read_text(encoding="utf-8"), Path.cwd()
+    else:
+        if not path.is_file():
+            raise StudyError(f"There is no study file {path}.{_neighbours(path)}")
+        text, folder = path.read_text(encoding="utf-8", errors="replace"), path.resolve().parent
+    tree = _parse(text, str(path or DEFAULT_STUDY))
+    for override in overrides:
+        _override(tree, override)
+    tree = _expand(tree)
+    try:
+        study = Study.model_validate(tree)
+    except ValidationError as error:
+        raise StudyError(f"{path or DEFAULT_STUDY}: {explain(error, Study)}") from None
+    except GroundscopeError as error:
+        raise StudyError(f"{path or DEFAULT_STUDY}: {error}") from None
+    return _absolute(study, folder)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn pydantic's findings into one line: where, what was found, what is allowed."""
+    findings = []
+    for finding in error.errors():
+        where = ".".join(str(part) for part in finding["loc"])
+        if finding["type"] == "extra_forbidden":
+            *parents, name = finding["loc"]
+            known = _keys_at(model, parents)
+            findings.append(f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}")
+        else:
+            message = finding["msg"].removeprefix("Value error, ")
+            given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"
+            findings.append(f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}")
+    return "; ".join(findings)
+
+
+def _keys_at(model: type[BaseModel], parents: Iterable[str | int]) -> list[str]:
+    """The field names of the section that ``parents`` leads to; a union's tag in the path selects its member."""
+    sections: list[type[BaseModel]] = [model]
+    for part in parents:
+        below = [
+            member
+            for section in sections
+            if part in section.model_fields
+            for member in _models_in(section.model_fields[str(part)].annotation)
+        ]
+        tagged = [section for section in sections if part in _tags(section)]
+        sections = below or tagged or sections
+    return [name for section in sections for name in section.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    return get_args(model.model_fields["source"].annotation) if "source" in model.model_fields else ()
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise StudyError(f"{name} is not valid YAML{place}: {getattr(error, 'problem', None) or error}.") from None
+    if not isinstance(tree, dict):
+        raise StudyError(
+            f"{name} holds {type(tree).__name__} where a study's keys (name, corpus, models, ...) should stand."
+        )
+    return tree
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key.strip():
+        raise StudyError(f"--set wants key=value, such as training.steps=300; given: '{override}'.")
+    *parents, last = key.strip().split(".")
+    node = tree
+    for part in parents:
+        below = node.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise StudyError(f"--set {override}: '{part}' holds a value, not a section.")
+        node = below
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise StudyError(f"--set {override}: the value is not valid YAML.") from None
+
+
+def _expand(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _expand(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_expand(value) for value in node]
+    return re.sub(r"\$\{(\w+)\}", _environment, node) if isinstance(node, str) else node
+
+
+def _environment(match: re.Match[str]) -> str:
+    value = os.environ.get(match[1])
+    if value is None:
+        raise StudyError(f"The study uses ${{{match[1]}}}, which is not set. Set it: export {match[1]}=/path/to/data.")
+    return value
+
+
+def _absolute(study: Study, folder: Path) -> Study:
+    corpus = study.corpus
+    match corpus:
+        case ChatSource() | JsonlSource():
+            corpus = corpus.model_copy(update={"paths": tuple(folder / path for path in corpus.paths)})
+        case BuiltSource():
+            corpus = corpus.model_copy(update={"path": folder / corpus.path})
+        case _:
+            pass
+    behaviour = study.behaviour
+    if behaviour.contexts is not None:
+        behaviour = behaviour.model_copy(update={"contexts": folder / behaviour.contexts})
+    return study.model_copy(update={"corpus": corpus, "behaviour": behaviour})
+
+
+def _neighbours(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path.cwd()
+    return did_you_mean(path.name, [file.name for file in folder.glob("*.y*ml")])

@@ -1,0 +1,58 @@
+"""What made a run: versions of everything, machine, command. Kept beside the tables, never inside them."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+PACKAGES = (
+    "groundscope",
+    "torch",
+    "transformers",
+    "lightning-fabric",
+    "numpy",
+    "polars",
+    "scipy",
+    "rustling",
+    "safetensors",
+)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, machine and command of this process, as JSON-able values."""
+    return {
+        "command": shlex.join(["groundscope", *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "machine": {
+            "system": f"{platform.system()} {platform.release()}",
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "accelerator": _accelerator(),
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _accelerator() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

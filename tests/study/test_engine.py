@@ -1,0 +1,131 @@
+"""The engine on cells whose work is plain arithmetic: what runs, why, and what a failure leaves behind."""
+
+from pathlib import Path
+
+import pytest
+
+from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
+from groundscope.progress import Progress
+from groundscope.study.cell import Cell, Record, Source
+from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
+
+QUIET = Progress(quiet=True)
+
+
+def cells(log: list[str], *, number: int = 1, fail: dict[str, Exception] | None = None) -> list[Cell]:
+    """base -> left, right -> top; every cell writes a number that depends on what it reads."""
+
+    def work(name: str, inputs: tuple[str, ...]):
+        def run(folder: Path, progress: Progress):
+            log.append(name)
+            if fail and name in fail:
+                raise fail[name]
+            total = number + sum(int((folder.parent / source / "number").read_text()) for source in inputs)
+            (folder / "number").write_text(str(total % 10))
+            return {"": str(total % 10)}
+
+        return run
+
+    graph = {"base": (), "left": ("base",), "right": ("base",), "top": ("left", "right")}
+    return [
+        Cell(
+            name,
+            ("errors",),
+            {"number": number if name == "base" else 0},
+            work(name, inputs),
+            tuple(Source(source) for source in inputs),
+        )
+        for name, inputs in graph.items()
+    ]
+
+
+def test_everything_runs_once_and_then_nothing(tmp_path: Path) -> None:
+    log: list[str] = []
+    assert set(run_cells(cells(log), tmp_path, QUIET).computed) == {"base", "left", "right", "top"}
+    again = run_cells(cells(log), tmp_path, QUIET)
+    assert log == ["base", "left", "right", "top"]
+    assert not again.computed
+    assert len(again.skipped) == 4
+
+
+def test_changed_settings_recompute_what_stands_on_them_and_keep_the_old_result(tmp_path: Path) -> None:
+    log: list[str] = []
+    run_cells(cells(log), tmp_path, QUIET)
+    reasons = reasons_to_run(cells(log, number=3), tmp_path)
+    assert reasons["base"] == "settings changed"
+    assert reasons["top"] == "upstream: left"
+    run_cells(cells(log, number=3), tmp_path, QUIET)
+    assert log[4:] == ["base", "left", "right", "top"]
+    assert (tmp_path / ".superseded/base/number").read_text() == "1"
+
+
+def test_an_upstream_that_comes_out_the_same_stops_the_wave(tmp_path: Path) -> None:
+    log: list[str] = []
+    run_cells(cells(log), tmp_path, QUIET)
+    run_cells(cells(log), tmp_path, QUIET, Selection(force=("base",)))
+    assert log[4:] == ["base"]
+
+
+def test_a_failing_cell_spares_its_siblings_and_is_the_only_one_done_next_time(tmp_path: Path) -> None:
+    log: list[str] = []
+    outcome = run_cells(cells(log, fail={"left": TrainingError("the loss is not a number")}), tmp_path, QUIET)
+    assert "right" in outcome.computed
+    assert outcome.blocked == {"top": "left"}
+    with pytest.raises(RunError, match="left: the loss is not a number"):
+        outcome.raise_if_failed()
+    log.clear()
+    run_cells(cells(log), tmp_path, QUIET).raise_if_failed()
+    assert log == ["left", "top"]
+
+
+def test_a_defect_is_kept_and_told(tmp_path: Path) -> None:
+    outcome = run_cells(cells([], fail={"right": ZeroDivisionError("by zero")}), tmp_path, QUIET)
+    assert outcome.failed == {"right": "ZeroDivisionError: by zero"}
+    assert "by zero" in (tmp_path / "right/error.txt").read_text()
+
+
+def test_wrong_input_ends_the_run_and_leaves_no_trace_of_the_cell(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no such file"):
+        run_cells(cells([], fail={"base": CorpusError("no such file")}), tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_input_behind_finished_work_keeps_that_work(tmp_path: Path) -> None:
+    with pytest.raises(StudyError):
+        run_cells(cells([], fail={"left": StudyError("no words")}), tmp_path, QUIET)
+    record = Record.load(tmp_path / "base")
+    assert record is not None
+    assert record.finished
+    assert not (tmp_path / "left").exists()
+
+
+def test_only_takes_what_it_stands_on_and_names_what_it_does_not_know(tmp_path: Path) -> None:
+    log: list[str] = []
+    run_cells(cells(log), tmp_path, QUIET, Selection(only=("left",)))
+    assert log == ["base", "left"]
+    with pytest.raises(StudyError, match="Did you mean 'right'"):
+        run_cells(cells(log), tmp_path, QUIET, Selection(only=("rigth",)))
+
+
+def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:
+    def interrupted(folder: Path, progress: Progress):
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    def resumed(folder: Path, progress: Progress):
+        return {"": (folder / "half").read_text()}
+
+    first = Cell("long", ("errors",), {}, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_cells([first], tmp_path, QUIET)
+    second = Cell("long", ("errors",), {}, resumed)
+    assert reasons_to_run([second], tmp_path) == {"long": "unfinished"}
+    run_cells([second], tmp_path, QUIET).raise_if_failed()
+    record = Record.load(tmp_path / "long")
+    assert record is not None
+    assert record.digests == {"": "half"}
+
+
+def test_two_processes_never_share_a_run(tmp_path: Path) -> None:
+    with only_process(tmp_path), pytest.raises(StudyError, match="Another groundscope process"):
+        run_cells(cells([]), tmp_path, QUIET)
