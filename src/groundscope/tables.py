@@ -6,11 +6,17 @@ against it, so that a table on disk always has what its schema says.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from groundscope.errors import TableError, did_you_mean
 from groundscope.files import atomic_file
+
+if TYPE_CHECKING:
+    DataType = pl.DataType
+else:  # beartype, which checks annotations in the tests, refuses polars' types: their repr() is not their name
+    DataType = object
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,7 @@ class Column:
     """One column: its name (units are part of it, ``surprisal_nats``), type and meaning."""
 
     name: str
-    dtype: pl.DataType
+    dtype: DataType
     meaning: str
 
 
@@ -35,7 +41,7 @@ class TableSchema:
         SCHEMAS[self.name] = self
 
     @property
-    def dtypes(self) -> dict[str, pl.DataType]:
+    def dtypes(self) -> dict[str, DataType]:
         """Column name -> polars type."""
         return {column.name: column.dtype for column in self.columns}
 
