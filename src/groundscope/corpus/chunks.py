@@ -1,0 +1,211 @@
+"""From documents to a corpus directory: token chunks in a memory-mapped file, vocabulary, card and error table.
+
+The documents are read once, as a stream of provisional ids. When every count is known, the words are numbered, and
+the chunks are written with their final ids block by block.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Int
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from groundscope.corpus.card import CorpusCard
+from groundscope.corpus.cooccurrence import blocks, share_cooccurring
+from groundscope.corpus.stream import PROBLEMS, TokenStream
+from groundscope.corpus.utterance import Channel, Document
+from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.errors import CorpusError
+from groundscope.files import atomic_directory, read_json, sha256_json, write_json
+from groundscope.tables import read_table, write_table
+
+
+class ChunkOptions(BaseModel):
+    """How documents are cut into chunks and which words get an entry of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    length: int = Field(512, ge=2, description="Tokens per chunk.")
+    min_frequency: int = Field(
+        1, ge=1, description="Rarer words become their channel's <unk>; counted in the chunks that are kept."
+    )
+    max_vocabulary: int | None = Field(
+        None, ge=4, description="Largest number of entries, special tokens and speakers included; none: no limit."
+    )
+    keep: Literal["all", "env"] = Field(
+        "all", description="Which chunks to keep: all, or those that hold at least one word of the scene."
+    )
+    words: tuple[str, ...] = Field((), description="Words whose co-occurrence of scene and speech the card reports.")
+
+
+class Corpus:
+    """An opened corpus directory."""
+
+    __slots__ = ("card", "chunks", "path", "vocabulary")
+
+    def __init__(self, path: Path, card: CorpusCard, vocabulary: Vocabulary, chunks: np.memmap):
+        """Hold the parts; use `open` or `build_corpus`."""
+        self.path, self.card, self.vocabulary, self.chunks = path, card, vocabulary, chunks
+
+    @classmethod
+    def open(cls, path: Path) -> "Corpus":
+        """Open a corpus directory without reading its chunks into memory.
+
+        Raises CorpusError where ``path`` is no corpus, or where its parts do not belong together.
+        """
+        if not (path / "card.json").is_file():
+            raise CorpusError(f"{path} is not a corpus: it has no card.json. Make one with 'groundscope corpus'.")
+        try:
+            card = CorpusCard.model_validate(read_json(path / "card.json"))
+            chunks = np.load(path / "chunks.npy", mmap_mode="r")
+        except (ValidationError, ValueError, EOFError, OSError) as error:
+            first = str(error).splitlines()[0]
+            raise CorpusError(f"The corpus at {path} is damaged ({first}). Build it again.") from None
+        vocabulary = Vocabulary.load(path / "vocabulary.json")
+        want, found = (
+            (card.chunks, card.chunk_length, card.vocabulary_size),
+            (*chunks.shape, len(vocabulary)),
+        )
+        if want != found or chunks.dtype != np.int32:
+            raise CorpusError(
+                f"The corpus at {path} is damaged: the card says chunks x length x vocabulary = {want}, "
+                f"the files hold {found}. Build it again."
+            )
+        return cls(path, card, vocabulary, chunks)
+
+    def problems(self) -> pl.DataFrame:
+        """Return the error table: file, line, what, why."""
+        return read_table(self.path / "problems.parquet", PROBLEMS)
+
+    def verify(self) -> None:
+        """Compute the content hash anew; raises CorpusError where it is not the card's."""
+        found = content_hash(self.chunks, self.vocabulary)
+        if found != self.card.content_hash:
+            raise CorpusError(
+                f"The corpus at {self.path} has content hash {found[:12]}, its card says "
+                f"{self.card.content_hash[:12]}: the files were changed after it was built. Build it again."
+            )
+
+
+def build_corpus(
+    documents: Iterable[Document], out: Path, options: ChunkOptions, *, provenance: dict[str, Any]
+) -> Corpus:
+    """Read documents once and write a corpus directory at ``out``, whole or not at all.
+
+    All documents form one stream of tokens, in their order, that is cut into chunks of ``options.length``; what
+    is left over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks
+    that are kept: what a model can see. ``provenance`` says where the documents come from; the versions of
+    groundscope and of rustling are added to it. Raises CorpusError where the documents do not fill a single
+    chunk, where a word is empty or holds white space, and where ``out`` is something other than a corpus.
+    """
+    _refuse_to_replace(out)
+    stream = TokenStream()
+    for document in documents:
+        stream.add(document)
+    n_chunks = len(stream) // options.length
+    if not n_chunks:
+        raise CorpusError(
+            f"{stream.files:,} document(s) hold {len(stream):,} tokens, less than one chunk of {options.length}. "
+            f"Give more text or a smaller chunk length."
+        )
+    cut = stream.ids[: n_chunks * options.length].reshape(n_chunks, options.length)
+    with_env = _rows_with(cut, stream.is_env())
+    kept = with_env if options.keep == "env" else np.ones(n_chunks, dtype=bool)
+    if not kept.any():
+        raise CorpusError(f"None of the {n_chunks:,} chunks holds a word of the scene, so keep='env' leaves none.")
+
+    counts = sum((stream.count(block) for block in _kept_blocks(cut, kept)), start=stream.count(cut[:0]))
+    vocabulary = stream.vocabulary(counts, min_frequency=options.min_frequency, max_size=options.max_vocabulary)
+
+    with atomic_directory(out) as folder:
+        _write_chunks(folder / "chunks.npy", cut, kept, stream.final_ids(vocabulary))
+        chunks = np.load(folder / "chunks.npy", mmap_mode="r")
+        vocabulary.save(folder / "vocabulary.json")
+        vocabulary.save_tokenizer(folder / "tokenizer.json")
+        write_table(folder / "problems.parquet", stream.problem_frame(), PROBLEMS)
+        card = CorpusCard(
+            **stream.card_counts(),
+            tokens_read=len(stream),
+            tokens_without_env=int((~kept).sum()) * options.length,
+            tokens_at_end=len(stream) - cut.size,
+            tokens=chunks.size,
+            chunks=len(chunks),
+            chunk_length=options.length,
+            vocabulary_size=len(vocabulary),
+            speakers=len(vocabulary.speakers),
+            share_env=float(with_env[kept].mean()),
+            share_cooccurring=share_cooccurring(chunks, vocabulary),
+            share_cooccurring_words=_share_of_listed(chunks, vocabulary, options.words),
+            unknown_share={channel: _unknown_share(vocabulary, channel) for channel in Channel},
+            options=options.model_dump(mode="json"),
+            provenance={**provenance, "versions": {name: version(name) for name in ("groundscope", "rustling")}},
+            content_hash=content_hash(chunks, vocabulary),
+        )
+        write_json(folder / "card.json", card.model_dump(mode="json"))
+        del chunks  # the mapping must not outlive the temporary folder
+    return Corpus.open(out)
+
+
+def content_hash(chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabulary) -> str:
+    """Return the SHA-256 over chunks (shape and little-endian int32 values) and vocabulary."""
+    digest = hashlib.sha256(f"{chunks.shape} {sha256_json(vocabulary.to_json())}\n".encode())
+    for _, block in blocks(chunks):
+        digest.update(np.ascontiguousarray(block, dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+def _rows_with(
+    chunks: Int[np.ndarray, "n_chunks length"], member: Bool[np.ndarray, " entries"]
+) -> Bool[np.ndarray, " n_chunks"]:
+    held = np.zeros(len(chunks), dtype=bool)
+    for start, block in blocks(chunks):
+        held[start : start + len(block)] = member[block].any(axis=1)
+    return held
+
+
+def _kept_blocks(
+    chunks: Int[np.ndarray, "n_chunks length"], kept: Bool[np.ndarray, " n_chunks"]
+) -> Iterator[Int[np.ndarray, "block length"]]:
+    for start, block in blocks(chunks):
+        yield block[kept[start : start + len(block)]]
+
+
+def _write_chunks(
+    path: Path,
+    chunks: Int[np.ndarray, "n_chunks length"],
+    kept: Bool[np.ndarray, " n_chunks"],
+    final_ids: Int[np.ndarray, " entries"],
+) -> None:
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(int(kept.sum()), chunks.shape[1]))
+    row = 0
+    for block in _kept_blocks(chunks, kept):
+        file[row : row + len(block)] = final_ids[block]
+        row += len(block)
+    file.flush()
+
+
+def _share_of_listed(
+    chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabulary, words: tuple[str, ...]
+) -> float | None:
+    """Share of chunks with a listed word in both channels; a word that lacks an entry cannot co-occur."""
+    if not words:
+        return None
+    both = [word for word in words if all(vocabulary.find(word, c) is not None for c in Channel)]
+    return share_cooccurring(chunks, vocabulary, both)
+
+
+def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
+    member = vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan
+    tokens = int(vocabulary.counts[member].sum())
+    return int(vocabulary.counts[vocabulary.unknown_id(channel)]) / tokens if tokens else None
+
+
+def _refuse_to_replace(out: Path) -> None:
+    """Refuse to overwrite anything but an earlier corpus: replacing a folder deletes all that is in it."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "card.json").is_file()):
+        raise CorpusError(f"{out} exists and is not a corpus. Name a new or empty folder, or delete it yourself.")
