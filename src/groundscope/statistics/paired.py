@@ -1,0 +1,57 @@
+"""Is a paired difference different from zero? One difference per word, one column per checkpoint."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import ttest_1samp
+
+Alternative = Literal["greater", "less", "two-sided"]
+EXACT_UP_TO = 12
+"""With so many observations or fewer all 2^n sign patterns are gone through."""
+
+
+def sign_flip_test(
+    differences: Float[np.ndarray, "n *column"],
+    *,
+    alternative: Alternative,
+    draws: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "*column"]:
+    """Return the p value of the sign-flip permutation test of a mean of zero, for each column.
+
+    Under no effect a word's difference between two exchangeable conditions is as likely as its negative, so the
+    signs are flipped: all of them for few observations (exact), else ``draws`` random patterns, the same for all
+    columns, with the observed one counted in (Phipson and Smyth 2010), so that p is never 0 and the test is never
+    too liberal. Makes no assumption of normality. Differences must not hold nan.
+    """
+    n = len(differences)
+    flat = differences.reshape(n, -1)
+    if n <= EXACT_UP_TO:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = 1 - 2 * rng.integers(0, 2, size=(draws, n))
+        signs[0] = 1
+    null = signs @ flat / n
+    observed = flat.mean(axis=0)
+    tolerance = 1e-12 * np.abs(flat).max(axis=0, initial=0)  # a pattern that only reorders the sum is a tie
+    if alternative == "two-sided":
+        null, observed = np.abs(null), np.abs(observed)
+    elif alternative == "less":
+        null, observed = -null, -observed
+    return np.mean(null >= observed - tolerance, axis=0).reshape(differences.shape[1:])
+
+
+def t_test(differences: Float[np.ndarray, "n *column"], *, alternative: Alternative) -> Float[np.ndarray, "*column"]:
+    """Return the p value of Student's paired t test for each column; nan where no difference varies."""
+    varied = differences.std(axis=0) > 1e-12 * np.abs(differences).max(axis=0, initial=0)
+    safe = np.where(varied, differences, np.arange(len(differences)).reshape(-1, *[1] * (differences.ndim - 1)))
+    _, p = ttest_1samp(safe, 0.0, axis=0, alternative=alternative)
+    return np.where(varied, p, np.nan)
+
+
+def cohens_dz(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:
+    """Return the effect size of paired differences: their mean over their standard deviation; nan without spread."""
+    spread = differences.std(axis=0, ddof=1)
+    mean = differences.mean(axis=0)
+    return np.divide(mean, spread, out=np.full_like(mean, np.nan), where=spread > 0)
