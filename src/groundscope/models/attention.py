@@ -1,0 +1,54 @@
+"""Causal softmax attention as in GPT-2, with the gate on its post-softmax matrix."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from groundscope.models.gate import Mixer, mix
+
+
+class Attention(Mixer):
+    """Multi-head causal self-attention: ``M = softmax(Q K^T / sqrt(d_head))`` per head, ``v`` the values.
+
+    Heads' outputs are gated before the output projection, so a head that is gated to zero contributes nothing and the
+    projection's bias stays. Dropout acts on M in training only; gates are refused there.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
+        """Mix positions; every position sees itself and what came before."""
+        batch, time, d_model = x.shape
+        heads = self.qkv(x).view(batch, time, 3, self.n_heads, d_model // self.n_heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        mixed = mix(
+            self.gate,
+            fused=lambda: functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout),
+            matrix=lambda rows: attention_matrix(query, key, rows),
+            values=value,
+        )
+        return self.out(mixed.transpose(1, 2).reshape(batch, time, d_model))
+
+
+def attention_matrix(
+    query: Float[Tensor, "batch head time d_head"],
+    key: Float[Tensor, "batch head time d_head"],
+    rows: Tensor | None = None,
+) -> Float[Tensor, "batch head row time"]:
+    """Return ``softmax(Q K^T / sqrt(d_head))`` under the causal mask, at the query positions ``rows`` (None: all)."""
+    time, d_head = key.shape[-2:]
+    positions = torch.arange(time, device=key.device)
+    if rows is not None:
+        query = query.index_select(2, rows)
+    scores = query @ key.transpose(-1, -2) / math.sqrt(d_head)
+    future = positions > (positions if rows is None else rows)[:, None]
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)

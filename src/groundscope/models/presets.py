@@ -1,0 +1,99 @@
+"""The paper's architectures by name, and models whose weights come from a seed alone."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from groundscope.errors import ModelError, did_you_mean
+from groundscope.models.base import LanguageModel
+from groundscope.models.language_model import GroundedLM, GroundedLMConfig
+from groundscope.models.lstm import GroundedLSTM, GroundedLSTMConfig
+
+Config = GroundedLMConfig | GroundedLSTMConfig
+
+
+def _transformer(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+    return GroundedLMConfig(mixers=("attention",) * n_layers, **sizes)
+
+
+def _mamba2(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+    # as in Mamba-2's own models: no dropout
+    return GroundedLMConfig(mixers=("mamba2",) * n_layers, **{"dropout": 0.0, **sizes})
+
+
+def _hybrid_middle(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+    # of 12 layers: 4 to 7 as the paper counts (from 1), 3 to 6 in code; of others: the same part
+    first = n_layers // 4
+    middle = range(first, first + n_layers // 3)
+    return GroundedLMConfig(
+        mixers=tuple("mamba2" if layer in middle else "attention" for layer in range(n_layers)), **sizes
+    )
+
+
+def _hybrid_even(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+    # the paper's even layers (counted from 1) are the odd ones in code
+    return GroundedLMConfig(mixers=tuple(("attention", "mamba2")[layer % 2] for layer in range(n_layers)), **sizes)
+
+
+def _lstm(n_layers: int, **sizes: Any) -> GroundedLSTMConfig:
+    return GroundedLSTMConfig(n_layers=n_layers, **sizes)
+
+
+# Depths are the paper's (section 3 there). It gives the width of the 12-layer Transformer alone, d_model = 768,
+# which is the default for all.
+PRESETS: Mapping[str, tuple[Callable[..., Config], int]] = {
+    "transformer-4": (_transformer, 4),
+    "transformer-12": (_transformer, 12),
+    "transformer-18": (_transformer, 18),
+    "mamba2-4": (_mamba2, 4),
+    "mamba2-12": (_mamba2, 12),
+    "lstm-4": (_lstm, 4),
+    "hybrid-middle": (_hybrid_middle, 12),
+    "hybrid-even": (_hybrid_even, 12),
+}
+
+
+def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
+    """Return the config of a preset; ``overrides`` are ``n_layers`` and any field of the config.
+
+    Raises ModelError for unknown names and fields, and for sizes that do not fit each other.
+    """
+    if name not in PRESETS:
+        raise ModelError(
+            f"There is no model preset '{name}'; there are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
+        )
+    make, n_layers = PRESETS[name]
+    n_layers = overrides.pop("n_layers", n_layers)
+    known = own_fields(GroundedLSTMConfig if make is _lstm else GroundedLMConfig)
+    for field in overrides:
+        if field not in known:
+            raise ModelError(
+                f"Preset '{name}' has no setting '{field}'; it has n_layers, {', '.join(known)}."
+                f"{did_you_mean(field, (*known, 'n_layers'))}"
+            )
+    return make(n_layers, vocab_size=vocab_size, **overrides)
+
+
+def own_fields(config: type[Config]) -> tuple[str, ...]:
+    """Names of the settings that a config class adds to Hugging Face's own."""
+    return tuple(field.name for field in dataclasses.fields(config) if field.name in config.__annotations__)
+
+
+def build(config: Config, seed: int) -> LanguageModel:
+    """Build a model in fp32, in training mode, its weights a function of ``config`` and ``seed`` alone.
+
+    Every module draws from a generator of its own, seeded by (seed, the module's name). So the global generator is
+    neither read nor moved, and two models of one seed start from equal weights wherever their layers agree (a hybrid
+    and a Transformer, say), which makes them comparable.
+    """
+    with torch.device("meta"):
+        model = GroundedLSTM(config) if isinstance(config, GroundedLSTMConfig) else GroundedLM(config)
+    model.to_empty(device="cpu")
+    model.tie_weights()
+    for name, module in reversed(list(model.named_modules())):  # parents after their children
+        digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        model._init_weights(module, torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1))
+    return model.train()
