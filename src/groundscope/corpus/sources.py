@@ -1,0 +1,216 @@
+"""Where text comes from: files in folders, in archives or alone, always in the same order, and bytes as text."""
+
+import gzip
+import lzma
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from groundscope.corpus.utterance import Problem
+from groundscope.errors import CorpusError
+
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    RuntimeError,  # zipfile: an encrypted member, a compression that it does not know
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+)
+"""What a damaged or forbidden file raises when it is opened or read."""
+
+_TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
+
+# TalkBank's shelves: what stands on one is a corpus (Eng-NA/Brown/Adam/..., Eng-UK-MOR/Manchester/...).
+_SHELF = re.compile(r"Eng-[A-Z]+(-MOR)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to read. ``name`` is its path in the archive, or from the given folder (its name included) on.
+
+    A folder and an archive of that folder therefore give the same names.
+    """
+
+    name: str
+    collection: str
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All files found under the given paths, and archives that could be unpacked only in part."""
+
+    files: tuple[SourceFile, ...]
+    problems: tuple[Problem, ...]
+
+
+@contextmanager
+def open_sources(paths: Sequence[Path], suffix: str) -> Iterator[Sources]:
+    """Find the files that end in ``suffix`` under ``paths``, sorted by name within each path.
+
+    A path is a folder, a .zip, .tar, .tar.xz or .tar.gz archive, or a single file of any suffix. Archives stay
+    open until the context is left. Raises CorpusError when a path is missing, is no archive in spite of its
+    name, or holds no such file.
+    """
+    with ExitStack() as stack:
+        files: list[SourceFile] = []
+        problems: list[Problem] = []
+        for path in paths:
+            files += _files_of(path, suffix, stack, problems)
+        yield Sources(tuple(files), tuple(problems))
+
+
+def decode(raw: bytes, name: str) -> tuple[str, tuple[Problem, ...]]:
+    r"""Bytes as text with ``\n`` line ends: UTF-8 with or without a mark, UTF-16 with one, or Latin-1.
+
+    Only the bytes that are not UTF-8 are read as Latin-1, so that one bad byte does not garble the rest of a
+    file; a Problem says where the first one is and how many there are.
+    """
+    problems: tuple[Problem, ...] = ()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = raw.decode("utf-16", "replace")
+    else:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("utf-8-sig", "surrogateescape")
+            count = sum("\udc80" <= character <= "\udcff" for character in text)
+            why = f"{count} bytes are not UTF-8; they were read as Latin-1"
+            text = re.sub("[\udc80-\udcff]", lambda match: chr(ord(match[0]) - 0xDC00), text)
+            problems = (Problem(name, _line_of_first_bad_byte(raw), "encoding", why),)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text, problems
+
+
+def _line_of_first_bad_byte(raw: bytes) -> int:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return before.count(b"\n") + 1
+    return 0
+
+
+def _files_of(path: Path, suffix: str, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
+    kind = next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
+    if path.is_dir():
+        files = _folder_files(path, suffix)
+    elif not path.exists():
+        raise CorpusError(f"There is no file or folder {path}.")
+    elif kind == ".zip":
+        files = _zip_files(path, suffix, stack)
+    elif kind:
+        files = _tar_files(path, suffix, stack, problems)
+    else:
+        folder = path.resolve().parent
+        collection = _collection(folder.parts, ())
+        files = [SourceFile(f"{folder.name}/{path.name}".lstrip("/"), collection, lambda: path.open("rb"))]
+    if not files:
+        raise CorpusError(f"{path} holds no {suffix} files. Name a folder, archive or file that does.")
+    return sorted(files, key=lambda file: file.name)
+
+
+def _folder_files(path: Path, suffix: str) -> list[SourceFile]:
+    root = path.resolve()
+    files = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if _wanted(name, suffix):
+                file = Path(folder, name)
+                inner = file.relative_to(root)
+                collection = _collection(root.parts, inner.parts[:-1])
+                files.append(SourceFile((root.name / inner).as_posix(), collection, lambda file=file: file.open("rb")))
+    return files
+
+
+def _zip_files(path: Path, suffix: str, stack: ExitStack) -> list[SourceFile]:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except READ_ERRORS as error:
+        raise CorpusError(f"{path} cannot be read as a .zip archive ({error}). Download it again.") from None
+    return [
+        _member(path, entry.filename, lambda entry=entry: archive.open(entry))
+        for entry in archive.infolist()
+        if _wanted(entry.filename, suffix)
+    ]
+
+
+def _tar_files(path: Path, suffix: str, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
+    # Unpacked to disk first: a compressed tar can only be read front to back, and its order is not sorted.
+    unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    files: list[SourceFile] = []
+    try:
+        with _decompressed(path) as packed:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+    except READ_ERRORS as error:
+        problems.append(Problem(path.name, 0, "archive read in part", f"it cannot be unpacked further: {error}"))
+    unpacked.seek(0)
+    try:
+        archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:"))  # noqa: SIM115
+        files.extend(
+            _member(path, entry.name, lambda entry=entry: _extract(archive, entry))
+            for entry in archive
+            if entry.isfile() and _wanted(entry.name, suffix)
+        )
+    except READ_ERRORS as error:
+        if not files:
+            raise CorpusError(f"{path} cannot be read as a tar archive ({error}). Download it again.") from None
+        problems.append(Problem(path.name, 0, "archive read in part", f"its list of files breaks off: {error}"))
+    return files
+
+
+def _decompressed(path: Path) -> IO[bytes] | gzip.GzipFile:
+    name = path.name.lower()
+    if name.endswith("xz"):
+        return lzma.open(path)
+    if name.endswith("gz"):
+        return gzip.open(path)
+    return path.open("rb")
+
+
+def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(entry)
+    assert stream is not None  # only regular files are listed
+    return stream
+
+
+def _member(archive: Path, name: str, opener: Callable[[], IO[bytes]]) -> SourceFile:
+    inner = PurePosixPath(name)
+    return SourceFile(inner.as_posix(), _collection((_stem(archive),), inner.parts[:-1]), opener)
+
+
+def _wanted(name: str, suffix: str) -> bool:
+    base = PurePosixPath(name).name
+    # "._x.cha" holds what macOS adds to an archive, not a transcript
+    return base.lower().endswith(suffix) and not base.startswith("._")
+
+
+def _stem(archive: Path) -> str:
+    end = next(end for end in (".zip", *_TAR_SUFFIXES) if archive.name.lower().endswith(end))
+    return archive.name[: -len(end)]
+
+
+def _collection(outer: tuple[str, ...], inner: tuple[str, ...]) -> str:
+    """Name the corpus of a file that lies in folders ``inner`` of the given place ``outer``.
+
+    It is the folder on one of TalkBank's shelves where there is one, else the top folder inside the given
+    place, else the place itself.
+    """
+    folders = (*outer, *inner)
+    for shelf, folder in pairwise(folders):
+        if _SHELF.fullmatch(shelf):
+            return folder
+    return inner[0] if inner else outer[-1]
