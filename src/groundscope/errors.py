@@ -22,6 +22,10 @@ class ModelError(GroundscopeError):
     """A model that cannot be built, loaded or gated as asked."""
 
 
+class AnalysisError(GroundscopeError):
+    """An analysis asked of prompts, heads or a model that cannot give it."""
+
+
 class StudyError(GroundscopeError):
     """A study file that asks for something impossible."""
 
@@ -36,7 +40,7 @@ class RunError(GroundscopeError):
     exit_status = 1
 
 
-class Interrupted(RunError):
+class StoppedError(RunError):
     """A person stopped the work (Ctrl-C); the same command goes on from there."""
 
     exit_status = 130

@@ -1,0 +1,132 @@
+"""All heads of a model on one axis, and gates from sets of heads.
+
+Layers may differ in their number of heads (hybrids), so heads are counted through the model: head 5 of the axis is
+``index.layers[5], index.heads[5]``. A set of heads is a Bool tensor over that axis, one row per prompt.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from groundscope.errors import AnalysisError
+from groundscope.models.gate import Gate, HasGate
+
+
+class Analysable(Protocol):
+    """What this room wants of a model; see `groundscope.models.base.LanguageModel` for the meaning of each."""
+
+    training: bool
+    unembedding: Tensor
+    output_bias: Tensor | None
+
+    @property
+    def mixers(self) -> Sequence[HasGate]: ...  # noqa: D102
+    def heads(self, layer: int) -> int: ...  # noqa: D102
+    def hidden(self, input_ids: Tensor, **extras: Tensor) -> Tensor: ...  # noqa: D102
+    def parameters(self) -> Iterator[Tensor]: ...  # noqa: D102
+    def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, eq=False)
+class HeadIndex:
+    """The heads of some layers of a model, in order; layers and heads count from 0."""
+
+    layers: Int[np.ndarray, " head"]
+    heads: Int[np.ndarray, " head"]
+
+    @classmethod
+    def of(cls, model: Analysable, layers: Sequence[int] | None = None) -> "HeadIndex":
+        """Enumerate the heads of ``layers`` (None: all). Empty for a model without mixing matrices.
+
+        Raises AnalysisError for layers that do not exist.
+        """
+        depth = len(model.mixers)
+        chosen = range(depth) if layers is None else sorted(set(layers))
+        for layer in chosen:
+            if not 0 <= layer < depth:
+                raise AnalysisError(
+                    f"There is no layer {layer} with heads: the model has layers 0 to {depth - 1} "
+                    "(code counts from 0, the paper's figures from 1)."
+                    if depth
+                    else f"There is no layer {layer} with heads: a {type(model).__name__} has no mixing matrices."
+                )
+        pairs = [(layer, head) for layer in chosen for head in range(model.heads(layer))]
+        flat = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return cls(flat[:, 0], flat[:, 1])
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def names(self) -> list[str]:
+        """``["L0H0", "L0H1", ...]``."""
+        return [head_name(*pair) for pair in zip(self.layers.tolist(), self.heads.tolist(), strict=True)]
+
+    @property
+    def chosen_layers(self) -> list[int]:
+        """The layers that have heads on this axis, in order."""
+        return np.unique(self.layers).tolist()
+
+    def of_layer(self, layer: int) -> slice:
+        """Where a layer's heads stand on the axis."""
+        start, stop = np.searchsorted(self.layers, [layer, layer + 1])
+        return slice(int(start), int(stop))
+
+    def position(self, layer: int, head: int) -> int:
+        """Where one head stands on the axis; raises AnalysisError when it is not there."""
+        found = np.flatnonzero((self.layers == layer) & (self.heads == head))
+        if not len(found):
+            raise AnalysisError(f"There is no head {head_name(layer, head)} among {len(self)} heads.")
+        return int(found[0])
+
+    def gates(
+        self,
+        removed: Bool[Tensor, "run head"],
+        replacement: "dict[int, Float[Tensor, '#run head #time d_head']] | None" = None,
+    ) -> dict[int, Gate]:
+        """Return the gates that take each run's heads out, at all positions.
+
+        A removed head's output is zero, or what ``replacement`` (layer -> heads' outputs) holds for it. Layers of
+        which no run loses a head get no gate, and so keep their fused path.
+        """
+        gates = {}
+        for layer in self.chosen_layers:
+            out = removed[:, self.of_layer(layer)]
+            if not bool(out.any()):
+                continue
+            out = out[:, :, None, None]
+            offset = None if replacement is None else replacement[layer] * out
+            gates[layer] = Gate(values=(~out).float(), offset=offset)
+        return gates
+
+
+def head_name(layer: int, head: int) -> str:
+    """Return the field's name for a head: ``L7H3``, both counted from 0."""
+    return f"L{layer}H{head}"
+
+
+@contextmanager
+def analysing(model: Analysable) -> Iterator[None]:
+    """Eval mode and parameters without gradients; both are put back as they were, also on error.
+
+    Gradients flow to gates alone, so nothing is kept for the layers below the first gate and no weight gradient is
+    ever computed.
+    """
+    training = [module for module in model.modules() if module.training]
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for module in training:
+        module.training = False  # not .eval(): a model may hold parts that were in eval mode already
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for parameter in wanted:
+            parameter.requires_grad_(True)

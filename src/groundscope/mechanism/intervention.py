@@ -1,0 +1,192 @@
+"""Taking heads out: a different set for every example, all in one batch, through constant gates on the fused path.
+
+``zero`` sets a head's output to zero, ``mean`` to its mean over reference text, ``resample`` to its output on another
+prompt. The heads' outputs are changed where they leave the mixing matrix, before the output projection: a projection's
+bias stays. In a Mamba-2 layer the width-4 convolution, the skip ``D x`` and the output gate do not pass through the
+matrix and stay as well: taking a head out there stops what it moves *between positions*, not what it does at its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from groundscope.errors import AnalysisError
+from groundscope.mechanism.heads import Analysable, HeadIndex, analysing
+from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
+from groundscope.mechanism.prompts import PromptBatch
+from groundscope.mechanism.readout import target_surprisal
+from groundscope.models.gate import Gate, gated
+
+CHANGED = 1e-5
+"""Relative change of the last state from which on its logits count as changed; rounding between batches is below."""
+
+Outputs = dict[int, Float[Tensor, "#batch head #time d_head"]]
+"""Layer -> its heads' outputs."""
+
+
+class Ablation(StrEnum):
+    """What stands in for a removed head's output."""
+
+    ZERO = "zero"
+    MEAN = "mean"
+    RESAMPLE = "resample"
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Where the outputs that stand in for removed heads' come from; `zero_outputs` and its kin build one."""
+
+    kind: Ablation
+    of_prompts: Callable[[Int[Tensor, " some"]], Outputs | None]  # prompts' places in their batch -> outputs for each
+
+
+@dataclass(frozen=True, eq=False)
+class Ablated:
+    """What the removal of heads did, run by run."""
+
+    surprisal: Float[Tensor, " run"]  # of the target, in nats, with the heads removed
+    changed: Bool[Tensor, " run"]  # whether the last state, and so the logits, changed at all
+
+
+def zero_outputs() -> Replacement:
+    """Removed heads put out zeros."""
+    return Replacement(Ablation.ZERO, lambda _: None)
+
+
+def mean_outputs(model: Analysable, reference: Int[Tensor, "text time"]) -> Replacement:
+    """Removed heads put out their mean over all positions of ``reference``: what they say whatever they see."""
+    with analysing(model), torch.no_grad():
+        outputs = head_outputs(model, reference)
+    means = {layer: output.mean(dim=(0, 2), keepdim=True) for layer, output in outputs.items()}
+    return Replacement(Ablation.MEAN, lambda _: means)
+
+
+def resampled_outputs(
+    model: Analysable, prompts: PromptBatch, seed: int, donors: Int[Tensor, "prompt time"] | None = None
+) -> Replacement:
+    """Removed heads put out what they put out on another prompt, at the same position.
+
+    ``donors`` are these other prompts' ids, e.g. each prompt's mismatch (then this is patching); None draws them from
+    the batch, shifted by a random number of places so that no prompt is its own donor. Raises AnalysisError when the
+    batch has a single prompt and no donors are given.
+    """
+    if donors is None:
+        if len(prompts) < 2:
+            raise AnalysisError("Resampling wants another prompt of the same length: give `donors`, or use 'mean'.")
+        shift = 1 + int(np.random.default_rng([seed, len(prompts)]).integers(len(prompts) - 1))
+        donors = prompts.input_ids.roll(shift, dims=0)
+    ids = donors.to(model.unembedding.device)
+    return Replacement(Ablation.RESAMPLE, lambda which: head_outputs(model, ids[which.to(ids.device)]))
+
+
+def head_outputs(model: Analysable, input_ids: Int[Tensor, "batch time"]) -> Outputs:
+    """Return every head's output ``M v`` at every position, layer by layer."""
+    seen: Outputs = {}
+    one = torch.ones(1, 1, 1, 1, device=model.unembedding.device)
+    gates = {
+        layer: Gate(values=one, watch_output=lambda output, layer=layer: seen.update({layer: output.detach()}))
+        for layer in HeadIndex.of(model).chosen_layers
+    }
+    with gated(model, gates):
+        model.hidden(input_ids.to(one.device))
+    return seen
+
+
+def ablate(
+    model: Analysable,
+    prompts: PromptBatch,
+    which: Int[Tensor, " run"],
+    removed: Bool[Tensor, "run head"],
+    *,
+    replacement: Replacement | None = None,
+    budget: int = BUDGET,
+) -> Ablated:
+    """Return the target's surprisal with heads removed: run ``r`` is prompt ``which[r]`` without ``removed[r]``.
+
+    The head axis is that of `HeadIndex.of(model)`. A run without removed heads is the original model. Equal runs are
+    computed once. ``replacement`` (None: zeros) says what stands in. Raises RunError when one run alone does not fit
+    into memory and AnalysisError when ``removed`` does not have one column per head.
+    """
+    index = HeadIndex.of(model)
+    if removed.shape[1] != len(index):
+        raise AnalysisError(f"`removed` has {removed.shape[1]} heads, the model has {len(index)}.")
+    replacement = replacement or zero_outputs()
+    prompts = prompts.to(model.unembedding.device)
+    size = micro_batch(_bytes_per_run(model, prompts.time), budget)
+    runs, back = _distinct(which, removed)
+    with analysing(model), torch.no_grad():
+        plain = torch.cat(in_micro_batches(lambda part: _last_states(model, prompts[part]), len(prompts), size))
+
+        def work(part: slice) -> tuple[Tensor, Tensor]:
+            return _run(model, index, prompts, plain, runs[0][part], runs[1][part], replacement)
+
+        done = in_micro_batches(work, len(runs[0]), size)
+    surprisal, changed = (torch.cat(column)[back] for column in zip(*done, strict=True))
+    return Ablated(surprisal, changed)
+
+
+def removal_effects(
+    model: Analysable, prompts: PromptBatch, *, replacement: Replacement | None = None, budget: int = BUDGET
+) -> Float[Tensor, "prompt head"]:
+    """Return by how many nats the target's surprisal rises when each head alone is removed.
+
+    The definition by removal of Bick et al. 2025 (arXiv 2504.18574): what a head is, is what is lost without it.
+    """
+    heads, count = len(HeadIndex.of(model)), len(prompts)
+    alone = torch.cat([torch.zeros(1, heads, dtype=torch.bool), torch.eye(heads, dtype=torch.bool)])
+    which = torch.arange(count).repeat_interleave(heads + 1)
+    runs = ablate(model, prompts, which, alone.repeat(count, 1), replacement=replacement, budget=budget)
+    surprisal = runs.surprisal.view(count, heads + 1)
+    return surprisal[:, 1:] - surprisal[:, :1]
+
+
+def _run(
+    model: Analysable,
+    index: HeadIndex,
+    prompts: PromptBatch,
+    plain: Float[Tensor, "prompt d_model"],
+    which: Int[Tensor, " run"],
+    removed: Bool[Tensor, "run head"],
+    replacement: Replacement,
+) -> tuple[Float[Tensor, " run"], Bool[Tensor, " run"]]:
+    device = plain.device
+    involved, place = which.unique(return_inverse=True)
+    outputs = replacement.of_prompts(involved)
+    if outputs is not None:
+        outputs = {layer: o if len(o) == 1 else o[place.to(device)] for layer, o in outputs.items()}
+    gates = index.gates(removed.to(device), outputs)
+    here = prompts[which.to(device)]
+    if gates:
+        with gated(model, gates):
+            last = _last_states(model, here)
+    else:
+        last = _last_states(model, here)
+    before = plain[which.to(device)]
+    scale = before.abs().amax(dim=1)
+    changed = (last - before).abs().amax(dim=1) > CHANGED * scale
+    return target_surprisal(model, last, here.targets).cpu(), changed.cpu()
+
+
+def _last_states(model: Analysable, prompts: PromptBatch) -> Float[Tensor, "prompt d_model"]:
+    return model.hidden(prompts.input_ids, **prompts.extras)[:, -1]
+
+
+def _distinct(
+    which: Int[Tensor, " run"], removed: Bool[Tensor, "run head"]
+) -> tuple[tuple[Int[Tensor, " distinct"], Bool[Tensor, "distinct head"]], Int[Tensor, " run"]]:
+    """The runs that differ, sorted by prompt, and for each run which of them it is."""
+    key = np.concatenate([which.numpy()[:, None], np.packbits(removed.numpy(), axis=1)], axis=1)
+    _, first, back = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    first = torch.from_numpy(first)
+    return (which[first], removed[first]), torch.from_numpy(back.reshape(-1))
+
+
+def _bytes_per_run(model: Analysable, time: int) -> int:
+    """Estimate: some twelve states of the residual stream's width at a time, and the last position's logits twice."""
+    vocab, d_model = model.unembedding.shape
+    return (12 * time * d_model + 2 * vocab) * 4
