@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from groundscope.corpus.card import CorpusCard
-from groundscope.corpus.cooccurrence import blocks, share_cooccurring
+from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
 from groundscope.corpus.stream import PROBLEMS, TokenStream
 from groundscope.corpus.utterance import Channel, Document
 from groundscope.corpus.vocabulary import Vocabulary
@@ -139,7 +139,7 @@ def build_corpus(
             vocabulary_size=len(vocabulary),
             speakers=len(vocabulary.speakers),
             share_env=float(with_env[kept].mean()),
-            share_cooccurring=share_cooccurring(chunks, vocabulary),
+            share_cooccurring=float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
             share_cooccurring_words=_share_of_listed(chunks, vocabulary, options.words),
             unknown_share={channel: _unknown_share(vocabulary, channel) for channel in Channel},
             options=options.model_dump(mode="json"),
@@ -148,7 +148,7 @@ def build_corpus(
         )
         write_json(folder / "card.json", card.model_dump(mode="json"))
         del chunks  # the mapping must not outlive the temporary folder
-    return Corpus.open(out)
+    return Corpus(out, card, vocabulary, np.load(out / "chunks.npy", mmap_mode="r"))
 
 
 def content_hash(chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabulary) -> str:
@@ -196,7 +196,7 @@ def _share_of_listed(
     if not words:
         return None
     both = [word for word in words if all(vocabulary.find(word, c) is not None for c in Channel)]
-    return share_cooccurring(chunks, vocabulary, both)
+    return float(cooccurring_any(chunks, vocabulary, both).mean())
 
 
 def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:

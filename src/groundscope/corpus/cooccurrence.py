@@ -26,11 +26,10 @@ def presence(
         raise VocabularyError(f"There is no id {wanted[0]}: ids count from 0.")
     held = np.zeros((len(chunks), len(wanted)), dtype=bool)
     if held.size:
-        lookup = _lookup(wanted)
+        column = _lookup(wanted, int(wanted[-1]) + 2)  # the last entry, -1, stands for all larger ids
         for start, block in blocks(chunks):
-            columns = lookup[np.minimum(block, len(lookup) - 1)]
-            rows, places = np.nonzero(columns >= 0)
-            held[start + rows, columns[rows, places]] = True
+            rows, columns = _marked(column[np.minimum(block, len(column) - 1)])
+            held[start + rows, columns] = True
     return held[:, column_of_id]
 
 
@@ -52,31 +51,48 @@ def forms_in_both(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(form for form in vocabulary.forms(Channel.ENV) if vocabulary.find(form, Channel.LAN))
 
 
-def share_cooccurring(
-    chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabulary, words: Sequence[str] | None = None
-) -> float:
-    """Return the share of chunks that hold at least one of ``words`` in both channels; None means any form.
+def cooccurring_any(
+    chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabulary, words: Sequence[str]
+) -> Bool[np.ndarray, " n_chunks"]:
+    """Say for every chunk whether at least one of ``words`` stands in it in both channels.
 
-    Works through the chunks block by block, so that all forms of a large vocabulary fit into memory.
+    The same as ``cooccurring(...).any(axis=1)``, in the memory of one block even when all forms of a large
+    vocabulary are asked for. Raises VocabularyError as `cooccurring` does.
     """
-    words = forms_in_both(vocabulary) if words is None else words
-    if not len(chunks) or not len(words):
-        return 0.0
-    found = sum(int(cooccurring(block, vocabulary, words).any(axis=1).sum()) for _, block in blocks(chunks))
-    return found / len(chunks)
+    form_shown, form_said = (
+        _lookup(np.array([vocabulary.id(word, channel) for word in words], dtype=np.int64), len(vocabulary))
+        for channel in (Channel.ENV, Channel.LAN)
+    )
+    found = np.zeros(len(chunks), dtype=bool)
+    shown = np.zeros((0, len(words)), dtype=bool)
+    for start, block in blocks(chunks, tokens=_BLOCK_TOKENS // 16):
+        if len(shown) < len(block):
+            shown = np.zeros((len(block), len(words)), dtype=bool)
+        rows, forms = _marked(form_shown[block])
+        shown[rows, forms] = True
+        rows_said, forms_said = _marked(form_said[block])
+        found[start + rows_said[shown[rows_said, forms_said]]] = True
+        shown[rows, forms] = False  # cheaper than a fresh table, which is mostly empty
+    return found
 
 
 def blocks(
-    chunks: Int[np.ndarray, "n_chunks length"],
+    chunks: Int[np.ndarray, "n_chunks length"], tokens: int = _BLOCK_TOKENS
 ) -> Iterator[tuple[int, Int[np.ndarray, "block length"]]]:
-    """Yield (first chunk's number, rows) over all chunks, a cache's worth of rows at a time."""
-    rows = max(1, _BLOCK_TOKENS // max(1, chunks.shape[1]))
+    """Yield (first chunk's number, rows) over all chunks, about ``tokens`` tokens at a time."""
+    rows = max(1, tokens // max(1, chunks.shape[1]))
     for start in range(0, len(chunks), rows):
         yield start, chunks[start : start + rows]
 
 
-def _lookup(wanted: Int[np.ndarray, " n_wanted"]) -> Int[np.ndarray, " table"]:
-    """Column of each wanted id, -1 for every other; the last entry stands for all ids beyond the table."""
-    table = np.full(int(wanted[-1]) + 2, -1, dtype=np.int32)
-    table[wanted] = np.arange(len(wanted), dtype=np.int32)
+def _lookup(ids: Int[np.ndarray, " n_ids"], size: int) -> Int[np.ndarray, " size"]:
+    """Place of each id in ``ids``, -1 for every other id below ``size``."""
+    table = np.full(size, -1, dtype=np.int32)
+    table[ids] = np.arange(len(ids), dtype=np.int32)
     return table
+
+
+def _marked(places: Int[np.ndarray, "block length"]) -> tuple[np.ndarray, np.ndarray]:
+    """Row and value of every entry that is not -1."""
+    flat = np.flatnonzero(places.ravel() >= 0)
+    return flat // places.shape[1], places.ravel()[flat]

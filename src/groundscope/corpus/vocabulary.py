@@ -1,5 +1,6 @@
 """Whole-word vocabulary with one entry per (form, channel), so that no surface form connects scene and speech."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from jaxtyping import Int
 
 from groundscope.corpus.utterance import UNKNOWN, Channel, Utterance
 from groundscope.errors import CorpusError, VocabularyError, did_you_mean
-from groundscope.files import atomic_file, read_json, write_json
+from groundscope.files import atomic_file, read_json
 
 DOCUMENT = "<doc>"
 """The token that opens every document."""
@@ -231,8 +232,12 @@ class Vocabulary:
         return utterances
 
     def save(self, path: Path) -> None:
-        """Write the vocabulary as JSON, atomically."""
-        write_json(path, self.to_json())
+        """Write the vocabulary as JSON with one word per line, atomically."""
+        content = self.to_json()
+        words = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in content.pop("words"))
+        head = json.dumps(content, ensure_ascii=False).removesuffix("}")
+        with atomic_file(path) as temporary:
+            temporary.write_text(f'{head}, "words": [\n{words}\n]}}\n', encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
@@ -243,11 +248,12 @@ class Vocabulary:
                 raise CorpusError(
                     f"{path} has format {content['format']}; this version reads {_FORMAT}. Rebuild the corpus."
                 )
+            channels = {channel.value: channel for channel in Channel}
             return cls(
                 documents=content["documents"],
-                unknown={Channel(name): n for name, n in content["unknown"].items()},
+                unknown={channels[name]: n for name, n in content["unknown"].items()},
                 speakers=[(code, n) for code, n in content["speakers"]],
-                words=[(form, Channel(channel), n) for form, channel, n in content["words"]],
+                words=[(form, channels[name], n) for form, name, n in content["words"]],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(f"{path} is not a vocabulary ({error!r}). Rebuild the corpus.") from None
@@ -259,10 +265,10 @@ class Vocabulary:
         return {
             "format": _FORMAT,
             "documents": counts[0],
-            "unknown": {channel.value: counts[1 + i] for i, channel in enumerate(Channel)},
+            "unknown": {channel: counts[1 + i] for i, channel in enumerate(Channel)},
             "speakers": [[code, counts[i]] for code, i in self._speaker_ids.items()],
             "words": [
-                [form, channel.value, n]
+                [form, channel, n]
                 for (form, channel), n in zip(self._words[len(Channel) :], counts[first_word:], strict=True)
             ],
         }
