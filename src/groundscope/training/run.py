@@ -1,0 +1,137 @@
+"""A run directory: what it was asked for, who may write in it, and whether it is finished.
+
+run.json, checkpoints/step-00000150/, loss.parquet, speed.json, state/
+"""
+
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from groundscope.errors import GroundscopeError
+from groundscope.files import read_json, sha256_json, write_json
+from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
+from groundscope.training.order import DataOrder
+from groundscope.training.schedule import checkpoint_steps
+
+RUN = "run.json"
+LOSS_TABLE = "loss.parquet"
+SPEED = "speed.json"
+LOCK = ".lock"
+
+
+class CorpusFacts(BaseModel):
+    """What a run depends on of its chunks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    n_chunks: int = Field(description="training sequences")
+    length: int = Field(description="tokens of each")
+    sha256: str = Field(description="SHA-256 of the chunks' int32 tokens, row by row")
+
+    @classmethod
+    def of(cls, chunks: Int[np.ndarray, "n_chunks length"]) -> "CorpusFacts":
+        """Measure them; reads all chunks once."""
+        digest = hashlib.sha256()
+        rows = max(1, 2**22 // max(1, chunks.shape[1]))  # 16 MB at a time: the chunks may be larger than memory
+        for start in range(0, len(chunks), rows):
+            digest.update(chunks[start : start + rows].astype("<i4").tobytes())
+        return cls(n_chunks=chunks.shape[0], length=chunks.shape[1], sha256=digest.hexdigest())
+
+
+class RunCard(BaseModel):
+    """run.json: everything that a run's weights follow from, and where it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    arch: str = Field(description="name of the model in tables")
+    seed: int = Field(ge=0, description="seed of initialisation, data order and dropout")
+    precision: str = Field(description="fp32 or bf16, as used")
+    model: dict[str, Any] = Field(description="the model's configuration")
+    training: TrainConfig
+    corpus: CorpusFacts
+    provenance: dict[str, Any] = Field(description="versions and origin; for the reader, not compared")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a stopped run to go on."""
+        asked = self.model_dump(mode="json", exclude={"provenance"})
+        for key in FREE_TO_CHANGE:
+            del asked["training"][key]
+        return asked
+
+    @property
+    def identity_hash(self) -> str:
+        """SHA-256 of `identity`."""
+        return sha256_json(self.identity)
+
+    @property
+    def order(self) -> DataOrder:
+        """The order in which the run reads its chunks."""
+        return DataOrder(self.corpus.n_chunks, self.training.batch_size, self.seed)
+
+    @property
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        """The steps whose weights the run keeps."""
+        return checkpoint_steps(self.training.checkpoints, self.training.steps)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Training tokens that one optimizer step reads."""
+        return self.training.batch_size * self.corpus.length
+
+
+def read_run(out: Path) -> RunCard:
+    """Read a run directory's card; raises GroundscopeError when there is none or it is damaged."""
+    if not (out / RUN).is_file():
+        raise GroundscopeError(f"{out} is not a training run: it has no {RUN}.")
+    try:
+        return RunCard.model_validate(read_json(out / RUN))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise GroundscopeError(
+            f"{out / RUN} cannot be read ({where}: {first['msg']}). Train into a new folder."
+        ) from None
+
+
+def begin(out: Path, card: RunCard) -> None:
+    """Make the run directory, or go on in it; raises GroundscopeError when it holds another run."""
+    if (out / RUN).is_file():
+        found = read_run(out)
+        changes = list(_differences(found.identity, card.identity))
+        if changes:
+            raise GroundscopeError(
+                f"{out} holds another run: {'; '.join(changes)}. Train into a new folder, or delete this one."
+            )
+    for leftover in (*out.glob("*/.*.partial"), *out.glob("*/.*.retired")):  # of a kill during a write
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_json(out / RUN, card.model_dump(mode="json"))
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold the run directory; raises GroundscopeError when another process does. A kill lets go of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GroundscopeError(
+                f"Another process is training in {out}; wait for it or choose another folder."
+            ) from None
+        yield
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key} was {before!r}, now {after!r}"

@@ -1,0 +1,200 @@
+"""One session of a run: from where it stood to its end, or until something stops it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from groundscope.errors import TrainingError
+from groundscope.models.base import LanguageModel
+from groundscope.progress import Progress
+from groundscope.training.checkpoints import write_checkpoint
+from groundscope.training.memory import DiskNeed, refuse_full_disk, size
+from groundscope.training.metrics import Measurements, Speed
+from groundscope.training.objective import NextTokenLoss, clip_gradients, make_optimizer
+from groundscope.training.randomness import derived_seed
+from groundscope.training.run import LOSS_TABLE, SPEED, RunCard
+from groundscope.training.schedule import learning_rate
+from groundscope.training.snapshot import gather_weights, restore_snapshot, take_snapshot
+from groundscope.training.state import TrainState, count_states, remove_states, write_state
+from groundscope.training.track import Tracker
+
+# Several processes agree on "is it time?" by a message, which is too dear for every step.
+CLOCK_EVERY_STEPS = 16
+
+
+class Session:
+    """One process's work on one run, from where an earlier session left it."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        card: RunCard,
+        out: Path,
+        model: LanguageModel,
+        state: TrainState | None,
+        progress: Progress,
+    ):
+        self.fabric, self.card, self.out, self.model, self.progress = fabric, card, out, model.train(), progress
+        config = card.training
+        objective = NextTokenLoss(model)
+        self.objective = fabric.setup_module(torch.compile(objective) if config.compile else objective)  # type: ignore[arg-type]
+        self.adamw = make_optimizer(model, config)  # after setup, which may replace weights by shares of them
+        self.optimizer: Any = fabric.setup_optimizers(self.adamw)
+        self.first_step, self.measurements = 0, Measurements()
+        self.kept: int | None = None  # step of the last checkpoint
+        if state is not None:
+            restore_snapshot(state, model, self.adamw)
+            self.first_step, self.measurements = state.step, state.measurements
+            self.kept = max((step for step in card.checkpoint_steps if step <= state.step), default=None)
+        self.speed = Speed(card.tokens_per_step, self.first_step)
+
+    def announce(self) -> None:
+        """Say what will be done; raises TrainingError when the disk cannot hold it."""
+        config, first = self.card.training, self.first_step
+        parameters = sum(weight.numel() for weight in self.model.parameters())
+        self.progress.say(
+            f"{self.name}: {parameters:,} parameters, {config.steps} steps of {config.batch_size} x "
+            f"{self.card.corpus.length} tokens, {self.card.precision} on {self.fabric.world_size} x "
+            f"{self.fabric.device.type}{f', going on from step {first}' if first else ''}."
+        )
+        left = sum(step > first or step == first == 0 for step in self.card.checkpoint_steps)
+        need = DiskNeed.of(parameters, left, count_states(self.out), config)
+        free = refuse_full_disk(need, self.out, config)
+        self.progress.say(f"{self.name} writes {need}; {size(free)} are free.")
+
+    @property
+    def steps(self) -> range:
+        """The steps that are left."""
+        return range(self.first_step, self.card.training.steps)
+
+    def run(self, batches: Iterator[list[Int[Tensor, "part length"]]]) -> None:
+        """Take all steps that are left, and keep what the configuration asks to keep."""
+        config, keep_at = self.card.training, set(self.card.checkpoint_steps)
+        tracker = Tracker(config.track if self.fabric.is_global_zero else None, self.name, self.card.identity)
+        if self.first_step == 0 and 0 in keep_at:
+            self._keep_checkpoint(0)
+        clock = time.monotonic()
+        behind: Float[Tensor, " 2"] | None = None  # measured, not read yet: reading waits for the device
+        with self._table_on_failure(), self.progress.task(self.name, config.steps, self.first_step) as task:
+            self.speed.start()
+            for step, batch in zip(self.steps, batches, strict=True):
+                measured, done = self._update(step, batch), step + 1
+                if behind is not None:
+                    self._record(behind, tracker)
+                behind = measured
+                self.speed.step_done()
+                task.advance(1, self._note())
+
+                keep, save = done in keep_at, done < config.steps and self._state_due(done, clock)
+                if keep or save:
+                    self._record(behind, tracker)  # nothing is kept of a step that diverged
+                    behind = None
+                if keep:
+                    self._keep_checkpoint(done)
+                if save:  # after the checkpoint: a state vouches for all checkpoints up to its step
+                    self._keep_state(done)
+                    clock = time.monotonic()
+                if keep or save:
+                    self.speed.start()
+        self._finish()
+        tracker.finish()
+
+    @property
+    def name(self) -> str:
+        """What people read beside the progress."""
+        return f"{self.card.arch} seed {self.card.seed}"
+
+    def _update(self, step: int, batch: list[Int[Tensor, "part length"]]) -> Float[Tensor, " 2"]:
+        """Make one optimizer step; return its loss and gradient norm, still on the device."""
+        config = self.card.training
+        # dropout is a function of the step too, so that a state need not carry generators
+        torch.manual_seed(derived_seed(self.card.seed, "dropout", step, self.fabric.global_rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, config)
+        loss = torch.zeros((), device=self.fabric.device)
+        for index, tokens in enumerate(batch, start=1):
+            with self.fabric.no_backward_sync(self.objective, enabled=index < len(batch)):
+                part = self.objective(tokens) / len(batch)
+                self.fabric.backward(part)
+            loss += part.detach()
+        norm = clip_gradients(self.model, config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return torch.stack([self.fabric.all_reduce(loss, reduce_op="mean"), norm])  # type: ignore[list-item]
+
+    def _record(self, measured: Float[Tensor, " 2"], tracker: Tracker) -> None:
+        loss, norm = measured.tolist()
+        step = len(self.measurements.loss)
+        self.measurements.add(loss, norm, self.card.training, self.kept)
+        tracker.log(step, loss_nats=loss, gradient_norm=norm, learning_rate=learning_rate(step, self.card.training))
+
+    def _note(self) -> str:
+        loss = f"loss {self.measurements.loss[-1]:.3f}, " if self.measurements.loss else ""
+        return f"{loss}{self.speed.tokens_per_second:,.0f} tokens/s"
+
+    def _state_due(self, done: int, clock: float) -> bool:
+        every = self.card.training.state_every
+        if isinstance(every, int):
+            return done % every == 0
+        if self.fabric.world_size > 1 and done % CLOCK_EVERY_STEPS:
+            return False
+        return self.fabric.broadcast(time.monotonic() - clock >= int(every.removesuffix("s")))
+
+    def _keep_checkpoint(self, step: int) -> None:
+        weights = gather_weights(self.model)
+        if self.fabric.is_global_zero:
+            write_checkpoint(
+                self.out,
+                self.model,
+                weights,
+                step=step,
+                tokens_seen=step * self.card.tokens_per_step,
+                dtype=self.card.training.keep,
+            )
+        self.kept = step
+
+    def _keep_state(self, step: int) -> None:
+        state = take_snapshot(step, self.model, self.adamw, self.measurements)
+        if self.fabric.is_global_zero:
+            write_state(self.out, state, self.card.identity_hash)
+            self._write_tables()
+
+    def _finish(self) -> None:
+        """Write the tables, which makes the run count as finished, and drop the states."""
+        if self.fabric.is_global_zero:
+            self._write_tables()
+            remove_states(self.out)
+            speed = self.speed.tokens_per_second
+            self.progress.say(f"{self.name}: finished, {speed:,.0f} tokens/s, in {self.out}.")
+
+    def _write_tables(self) -> None:
+        self.measurements.write(
+            self.out / LOSS_TABLE,
+            arch=self.card.arch,
+            seed=self.card.seed,
+            tokens_per_step=self.card.tokens_per_step,
+            config=self.card.training,
+        )
+        self.speed.write(
+            self.out / SPEED,
+            device=self.fabric.device.type,
+            processes=self.fabric.world_size,
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
+        )
+
+    @contextmanager
+    def _table_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except TrainingError:
+            if self.fabric.is_global_zero:
+                self._write_tables()
+            raise
