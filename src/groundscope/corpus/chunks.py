@@ -30,17 +30,21 @@ class ChunkOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    length: int = Field(512, ge=2, description="Tokens per chunk.")
+    length: int = Field(default=512, ge=2, description="Tokens per chunk.")
     min_frequency: int = Field(
-        1, ge=1, description="Rarer words become their channel's <unk>; counted in the chunks that are kept."
+        default=1, ge=1, description="Rarer words become their channel's <unk>; counted in the chunks that are kept."
     )
     max_vocabulary: int | None = Field(
-        None, ge=4, description="Largest number of entries, special tokens and speakers included; none: no limit."
+        default=None,
+        ge=4,
+        description="Largest number of entries, special tokens and speakers included; none: no limit.",
     )
     keep: Literal["all", "env"] = Field(
-        "all", description="Which chunks to keep: all, or those that hold at least one word of the scene."
+        default="all", description="Which chunks to keep: all, or those that hold at least one word of the scene."
     )
-    words: tuple[str, ...] = Field((), description="Words whose co-occurrence of scene and speech the card reports.")
+    words: tuple[str, ...] = Field(
+        default=(), description="Words whose co-occurrence of scene and speech the card reports."
+    )
 
 
 class Corpus:
