@@ -15,15 +15,19 @@ def random_heads(
     numbers: Int[np.ndarray, " prompt"],
     draws: int,
     seed: int,
+    purpose: str,
     same_layers: bool,
 ) -> Bool[np.ndarray, "prompt draw head"]:
     """Draw, for each prompt and ``draws`` times, as many ``eligible`` heads as were found in it.
 
     ``same_layers`` takes as many from each layer as were found there. Where a layer has too few eligible heads the
     rest comes from the other layers; where the model has too few, all of them are taken. Without ``same_layers`` all
-    sets of the right size are equally likely. A draw depends on (seed, the prompt's number in the study) alone.
+    sets of the right size are equally likely. A draw depends on (seed, purpose, the prompt's number
+    in the study) alone, not on how prompts were grouped.
     """
-    keys = np.stack([_keys(seed, int(number), draws, len(index)) for number in numbers]) if len(numbers) else None
+    keys = (
+        np.stack([_keys(seed, purpose, int(number), draws, len(index)) for number in numbers]) if len(numbers) else None
+    )
     if keys is None or not len(index):
         return np.zeros((len(found), draws, len(index)), dtype=bool)
     free = np.broadcast_to((eligible & ~found)[:, None], keys.shape)
@@ -48,5 +52,5 @@ def _smallest(
     return (rank < want[..., None]) & free
 
 
-def _keys(seed: int, number: int, draws: int, heads: int) -> UInt64[np.ndarray, "draw head"]:
-    return random_words(draws * heads, seed, "control heads", number).reshape(draws, heads)
+def _keys(seed: int, purpose: str, number: int, draws: int, heads: int) -> UInt64[np.ndarray, "draw head"]:
+    return random_words(draws * heads, seed, purpose, number).reshape(draws, heads)

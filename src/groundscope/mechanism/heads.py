@@ -62,6 +62,10 @@ class HeadIndex:
     def __len__(self) -> int:
         return len(self.layers)
 
+    def __getitem__(self, which: Int[np.ndarray, " some"]) -> "HeadIndex":
+        """Some of the heads, in any order and number."""
+        return HeadIndex(self.layers[which], self.heads[which])
+
     @property
     def names(self) -> list[str]:
         """``["L0H0", "L0H1", ...]``."""

@@ -92,8 +92,9 @@ def head_outputs(model: Analysable, input_ids: Int[Tensor, "batch time"]) -> Out
         layer: Gate(values=one, watch_output=lambda output, layer=layer: seen.update({layer: output.detach()}))
         for layer in HeadIndex.of(model).chosen_layers
     }
-    with gated(model, gates):
-        model.hidden(input_ids.to(one.device))
+    if gates:
+        with gated(model, gates):
+            model.hidden(input_ids.to(one.device))
     return seen
 
 

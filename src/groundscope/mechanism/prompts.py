@@ -1,7 +1,7 @@
 """Prompts as the analyses of this room want them: token ids, the target, where the ground stands."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -23,6 +23,7 @@ class PromptBatch:
     ground: Bool[Tensor, "prompt time"]  # where the ground stands: one word, or the patches inside an object's box
     scene: Bool[Tensor, "prompt time"] | None = None  # all that shows the scene: its utterance, or all patches
     numbers: Int[Tensor, " prompt"] = None  # type: ignore[assignment]  # each prompt's number in the whole study; None: 0, 1, 2, ...
+    mismatch: Int[Tensor, "prompt other time"] | None = None  # the same prompts with other things in the scene
     extras: Mapping[str, Tensor] = field(default_factory=dict)  # further arguments of hidden(), first axis prompt
 
     def __post_init__(self) -> None:
@@ -72,21 +73,33 @@ class PromptBatch:
             self.input_ids[part],
             self.targets[part],
             self.ground[part],
-            None if self.scene is None else self.scene[part],
-            self.numbers[part],
-            {name: values[part] for name, values in self.extras.items()},
+            scene=None if self.scene is None else self.scene[part],
+            numbers=self.numbers[part],
+            mismatch=None if self.mismatch is None else self.mismatch[part],
+            extras={name: values[part] for name, values in self.extras.items()},
         )
 
     def to(self, device: torch.device) -> "PromptBatch":
-        """The same prompts with every tensor on ``device``; numbers stay where they are."""
-        return PromptBatch(
-            self.input_ids.to(device),
-            self.targets.to(device),
-            self.ground.to(device),
-            None if self.scene is None else self.scene.to(device),
-            self.numbers,
-            {name: values.to(device) for name, values in self.extras.items()},
+        """The same prompts with what a model is given on ``device``; numbers stay where they are."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            targets=self.targets.to(device),
+            ground=self.ground.to(device),
+            scene=None if self.scene is None else self.scene.to(device),
+            extras={name: values.to(device) for name, values in self.extras.items()},
         )
+
+    def with_mismatches(self) -> "PromptBatch":
+        """Every prompt followed by its mismatches, all with the same target; the prompts alone where there are none.
+
+        The ``extras`` of a prompt go to its mismatches as well.
+        """
+        if self.mismatch is None:
+            return self
+        per_prompt = 1 + self.mismatch.shape[1]
+        repeated = replace(self, mismatch=None)[torch.arange(len(self)).repeat_interleave(per_prompt)]
+        return replace(repeated, input_ids=torch.cat([self.input_ids[:, None], self.mismatch], dim=1).flatten(0, 1))
 
 
 def group_by_length(lengths: Iterable[int]) -> dict[int, list[int]]:

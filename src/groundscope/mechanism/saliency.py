@@ -44,6 +44,7 @@ class Saliency:
     total: Float[Tensor, "prompt head"]  # |I| over the causal triangle
     layer_flow: Float[Tensor, "prompt layer"]  # |sum over heads of I|, ground into last position, per chosen layer
     surprisal: Float[Tensor, " prompt"]  # of the target
+    numbers: Int[Tensor, " prompt"]  # the prompts' numbers in the study
     kept: Int[Tensor, " kept"]  # numbers of the prompts whose maps are kept
     maps: Float[Tensor, "kept head row time"]  # their I, signed
 
@@ -139,7 +140,14 @@ def _score(model: Analysable, index: HeadIndex, prompts: PromptBatch, rows: Rows
     by_layer = [scores[layer] for layer in index.chosen_layers]
     joined = {name: torch.cat([layer[name] for layer in by_layer or [nothing]], dim=1).cpu() for name in nothing}
     joined["layer_flow"] = joined["layer_flow"][:, : len(by_layer)]
-    return Saliency(index=index, rows=rows, surprisal=loss.detach().cpu(), kept=prompts.numbers[kept], **joined)
+    return Saliency(
+        index=index,
+        rows=rows,
+        surprisal=loss.detach().cpu(),
+        numbers=prompts.numbers,
+        kept=prompts.numbers[kept],
+        **joined,
+    )
 
 
 def _reduce(
