@@ -1,0 +1,117 @@
+"""Models by name: a folder, one of our checkpoints, or a Hugging Face repository at a revision."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import CONFIG_NAME
+
+from groundscope.errors import ModelError, did_you_mean
+from groundscope.files import read_json
+from groundscope.models.base import LanguageModel
+from groundscope.models.load import load_model
+from groundscope.models.pretrained import PretrainedLM
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def from_pretrained(
+    name_or_path: str | Path,
+    revision: str | None = None,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> LanguageModel:
+    """Load a causal language model in eval mode: a groundscope checkpoint or a Hugging Face model.
+
+    ``name_or_path`` is a folder or a repository's name (``EleutherAI/pythia-160m``), ``revision`` a branch, tag or
+    commit of it (``step1000``). ``device`` "auto" takes the GPU where there is one. ``dtype`` is what the model is
+    computed in, whatever it is stored in; float32 unless memory forbids it, since saliency is small numbers.
+
+    Raises ModelError when there is no such model or revision, when it cannot be had offline, when its files are
+    damaged or lack weights (transformers would invent them), and when it is not a causal language model.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"Unknown dtype '{dtype}'; choose from {list(DTYPES)}.{did_you_mean(dtype, DTYPES)}")
+    folder = Path(name_or_path)
+    if folder.is_dir() and revision is not None:
+        raise ModelError(f"{folder} is a folder: it has no revision '{revision}' (repositories on a hub have).")
+    if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{folder} is no model: it has no {CONFIG_NAME}. Give the folder of one checkpoint.")
+    if _is_ours(folder):
+        model: LanguageModel = load_model(folder).to(DTYPES[dtype])  # type: ignore[arg-type]
+    else:
+        loaded = _load(str(name_or_path), revision, DTYPES[dtype])
+        model = PretrainedLM(loaded, load_tokenizer(str(name_or_path), revision))
+    return model.to(_device(device)).eval()  # type: ignore[arg-type]
+
+
+def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase | None:
+    """Load a model's tokenizer; None where it has none (own models keep a vocabulary instead)."""
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+    except (OSError, ValueError, KeyError):  # no files, or none that this installation can read
+        return None
+
+
+def _is_ours(folder: Path) -> bool:
+    config = folder / CONFIG_NAME
+    return config.is_file() and str(read_json(config).get("model_type")).startswith("groundscope")
+
+
+def _load(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    asked = f"'{name}'" if revision is None else f"'{name}' at revision '{revision}'"
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, dtype=dtype, output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise ModelError(f"The weights of {asked} are damaged ({error}). Delete them and download again.") from None
+    except ValueError as error:
+        raise ModelError(f"{asked} is not a causal language model that transformers knows: {_first(error)}") from None
+    except (OSError, KeyError) as error:
+        raise ModelError(f"{asked} could not be loaded: {_reason(name, revision, error)}") from None
+    model, report = loaded
+    if report["missing_keys"] or report["mismatched_keys"]:
+        lacking = sorted(map(str, {*report["missing_keys"], *report["mismatched_keys"]}))
+        raise ModelError(
+            f"{asked} lacks weights of a {type(model).__name__} ({', '.join(lacking[:3])}; {len(lacking)} in all): "
+            "it is another kind of model, or incomplete. Random ones in their place would make any result worthless."
+        )
+    return model
+
+
+def _reason(name: str, revision: str | None, error: Exception) -> str:
+    if Path(name).is_dir():
+        return f"the folder is incomplete. {_first(error)}"
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+        return "there is no such folder, and it is not the name of a repository (owner/name)."
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "it is not in the cache and HF_HUB_OFFLINE forbids the network. "
+            f"Fetch it where there is one: hf download {name}{f' --revision {revision}' if revision else ''}. "
+            f"Cache: {constants.HF_HUB_CACHE}"
+        )
+    return (
+        f"{_first(error)} Check the name, the revision and the network; private and gated models "
+        f"want `hf auth login`. Cache: {os.path.expanduser(constants.HF_HUB_CACHE)}"
+    )
+
+
+def _first(error: Exception) -> str:
+    """Return the first sentence of an error of transformers, which can run to pages."""
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return line if len(line) <= 200 else line[:200] + "..."
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"There is no device '{name}'; use auto, cpu, cuda or cuda:0.") from None
