@@ -1,0 +1,81 @@
+"""Numbers as people read them: few digits, a real minus sign, no false precision."""
+
+import math
+
+MISSING = "–"
+FIXED = "\N{NO-BREAK SPACE}"  # where a line must not break: within an interval, before a unit
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """Write ``1.84``; a negative number gets a true minus sign, a missing one a dash."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{abs(value):,.{digits}f}"
+    return f"−{text}" if value < 0 and float(text.replace(",", "")) > 0 else text
+
+
+def share(value: float | None, digits: int = 2) -> str:
+    """Write a number within [0, 1] without its leading zero: ``.26``."""
+    text = decimal(value, digits)
+    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """Write ``[1.60, 2.10]``."""
+    return f"[{decimal(low, digits)},{FIXED}{decimal(high, digits)}]"
+
+
+def share_interval(low: float | None, high: float | None) -> str:
+    """Write ``[.12, .40]``."""
+    return f"[{share(low)},{FIXED}{share(high)}]"
+
+
+def p_level(p: float | None) -> str:
+    """Write ``< .001`` or ``.031``, as in a table's cell."""
+    return "< .001" if p is not None and p < 0.001 else share(p, 3)
+
+
+def p_value(p: float | None) -> str:
+    """Write ``p < .001`` or ``p = .031``."""
+    level = p_level(p)
+    return (f"p {level}" if level.startswith("<") else f"p = {level}").replace(" ", FIXED)
+
+
+def whole(value: float | None) -> str:
+    """Write ``12,288``."""
+    return decimal(value, 0)
+
+
+def nats(value: float | None) -> str:
+    """Write ``1.84 nats``."""
+    return f"{decimal(value)}{FIXED}nats"
+
+
+def compact(value: float | None) -> str:
+    """Write ``150``, ``1.5k``, ``12.3M``: at most three digits and a unit."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{unit}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a share as ``34.2 %``."""
+    return MISSING if value is None else f"{decimal(100 * value, digits)}{FIXED}%"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write ``1 seed``, ``2 seeds``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listing(items: list[str]) -> str:
+    """Join as in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def rounded(values: list[float | None], digits: int) -> list[float | None]:
+    """Round for embedding: what a reader cannot see costs bytes; not-a-number becomes None."""
+    return [None if value is None or not math.isfinite(value) else round(value, digits) for value in values]

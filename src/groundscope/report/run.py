@@ -1,0 +1,141 @@
+"""A finished or unfinished run, as the page reads it: whatever is there, and None for whatever is not."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from groundscope import __version__
+from groundscope.behaviour.evidence import EVIDENCE
+from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.behaviour.words import WORDS
+from groundscope.corpus.card import CorpusCard
+from groundscope.files import read_json
+from groundscope.report.numbers import compact, plural, whole
+from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
+from groundscope.report.style import Mark, StepAxis, marks, step_axis
+from groundscope.tables import read_table
+from groundscope.training.metrics import LOSS
+
+SHOWN = (EVIDENCE, GAIN, LOSS)
+LINKED = (*SHOWN, SURPRISAL, WORDS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds.
+
+    ``tables`` are those that the page shows, with ``arch`` in the order of the study file; ``heights`` counts the rows
+    of every table that the page links.
+    """
+
+    folder: Path
+    study_text: str | None
+    resolved: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    card: CorpusCard | None
+    tables: Mapping[str, pl.DataFrame]
+    heights: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """The study's name, else the folder's."""
+        return str(self.resolved.get("name") or self.folder.resolve().name)
+
+    @property
+    def version(self) -> str:
+        """Version of the program that writes the page."""
+        return __version__
+
+    @cached_property
+    def archs(self) -> tuple[str, ...]:
+        """The models of the study and any that only the tables know, in that order."""
+        return _archs(self.resolved, self.tables.values())
+
+    @cached_property
+    def marks(self) -> dict[str, Mark]:
+        """Colour and symbol of each model."""
+        return marks(self.archs)
+
+    @property
+    def facts(self) -> list[str]:
+        """The size of the run in a few phrases."""
+        facts = []
+        if self.evidence is not None:
+            seeds = plural(self.tables["evidence"]["seed"].n_unique(), "seed")
+            steps = self.evidence["step"]
+            facts.append(f"{plural(self.evidence['arch'].n_unique(), 'model')}, {seeds} each")
+            facts.append(f"{plural(steps.n_unique(), 'checkpoint')} up to step {whole(max(steps))}")
+            facts.append(plural(max(self.evidence["n_words"]), "word"))
+        if self.card:
+            facts += [f"corpus of {compact(self.card.tokens)} tokens, vocabulary of {whole(self.card.vocabulary_size)}"]
+        return facts
+
+    @property
+    def recurrent(self) -> tuple[str, ...]:
+        """The models that are the recurrent control."""
+        models = self.resolved.get("models", {})
+        return tuple(name for name in self.archs if str(models.get(name, {}).get("preset", "")).startswith("lstm"))
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds that each finished cell took."""
+        return self.provenance.get("seconds", {})
+
+    @property
+    def confidence(self) -> float:
+        """Level of the intervals in the tables."""
+        return float(self.resolved.get("statistics", {}).get("confidence", 0.95))
+
+    @cached_property
+    def evidence(self) -> pl.DataFrame | None:
+        """Table ``evidence`` over seeds; None where it is missing or empty."""
+        table = self.tables.get("evidence")
+        return None if table is None or table.is_empty() else evidence_over_seeds(table)
+
+    @cached_property
+    def axis(self) -> StepAxis:
+        """The step axis of all figures: that of the checkpoints, or of the training steps where there are none."""
+        table = self.evidence if self.evidence is not None else self.tables["loss"]
+        return step_axis(table["step"], table["tokens_seen"])
+
+    @cached_property
+    def loss(self) -> pl.DataFrame | None:
+        """Table ``loss`` over seeds, thinned; None where it is missing or empty."""
+        table = self.tables.get("loss")
+        return None if table is None or table.is_empty() else loss_over_seeds(table, self.axis.unit)
+
+
+def open_run(folder: Path) -> Run:
+    """Read a run directory. Missing parts are None or empty; a damaged one raises the error that names it."""
+    resolved = _json(folder / "resolved.json")
+    paths = {schema: folder / "tables" / f"{schema.name}.parquet" for schema in LINKED}
+    found = {schema: path for schema, path in paths.items() if path.is_file()}
+    tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
+    card = _json(folder / "corpus" / "card.json")
+    study = folder / "study.yaml"
+    order = pl.Enum(_archs(resolved, tables.values()))
+    return Run(
+        folder=folder,
+        study_text=study.read_text(encoding="utf-8", errors="replace") if study.is_file() else None,
+        resolved=resolved,
+        provenance=_json(folder / "provenance.json"),
+        card=CorpusCard.model_validate(card) if card else None,
+        tables={name: table.with_columns(pl.col("arch").cast(order)) for name, table in tables.items()},
+        heights={
+            schema.name: pl.scan_parquet(path).select(pl.len()).collect().item() for schema, path in found.items()
+        },
+    )
+
+
+def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple[str, ...]:
+    found = {str(arch) for table in tables for arch in table["arch"].unique()}
+    named = [str(name) for name in resolved.get("models", {})]
+    return (*named, *sorted(found - set(named)))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

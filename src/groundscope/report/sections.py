@@ -1,0 +1,209 @@
+"""The page's sections in order: what each shows, built from a run, and what it says where nothing was measured."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+
+from groundscope.corpus.utterance import Channel
+from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
+from groundscope.report.findings import claims, untested
+from groundscope.report.numbers import percent
+from groundscope.report.run import LINKED, Run
+from groundscope.report.seeds import unfinished
+from groundscope.report.words import word_arrays
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a section's template needs: its variables, its figures by name, and data for the page's scripts."""
+
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, go.Figure] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section; ``key`` is its anchor and names its template. ``build`` returns None where nothing was measured."""
+
+    key: str
+    title: str
+    missing: str
+    build: Callable[[Run], Content | None]
+
+
+def _summary(run: Run) -> Content:
+    return Content(
+        {
+            "claims": claims(run.evidence, run.recurrent),
+            "untested": untested(),
+            "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
+            "confidence": percent(run.confidence, 0),
+            "test": run.tables["evidence"]["test"][0] if run.evidence is not None else "none",
+        }
+    )
+
+
+def _surprisal(run: Run) -> Content | None:
+    if run.evidence is None:
+        return None
+    uniform = math.log(run.card.vocabulary_size) if run.card and run.card.vocabulary_size else None
+    reach, axis = _surprisal_reach(run.evidence, uniform), run.axis
+    measured = _archs(run.evidence)
+    return Content(
+        {"archs": measured, "uniform": uniform, "vocabulary_size": run.card.vocabulary_size if run.card else None},
+        {
+            f"surprisal-{index}": surprisal_figure(run.evidence, arch, run.marks[arch], axis, reach, uniform)
+            for index, arch in enumerate(measured)
+        },
+    )
+
+
+def _gain(run: Run) -> Content | None:
+    if run.evidence is None:
+        return None
+    figure = gain_figure(run.evidence, run.marks, run.axis)
+    rows = {arch: run.evidence.filter(arch=arch).to_dicts() for arch in _archs(run.evidence)}
+    return Content({"rows": rows}, {"gain": figure})
+
+
+def _cooccurrence(run: Run) -> Content | None:
+    if run.evidence is None or run.evidence["r2_log"].drop_nulls().is_empty():
+        return None
+    return Content(
+        {
+            "n_words": run.evidence["n_words"].max(),
+            "measures": R2_MEASURES,
+            "explorer": _table(run, "gain") is not None,
+        },
+        {"r-squared": r_squared_figure(run.evidence, run.marks, run.axis)},
+        {"rSquared": _r_squared_by_seed(run.tables["evidence"])},
+    )
+
+
+def _words(run: Run) -> Content | None:
+    gain = _table(run, "gain")
+    if gain is None:
+        return None
+    return Content({"n_words": gain["word"].n_unique(), "archs": _archs(gain)}, data={"words": word_arrays(gain)})
+
+
+def _loss(run: Run) -> Content | None:
+    if run.loss is None:
+        return None
+    ends = {arch: run.loss.filter(arch=arch).row(-1, named=True) for arch in _archs(run.loss)}
+    return Content({"ends": ends}, {"loss": loss_figure(run.loss, run.marks, run.axis)})
+
+
+def _corpus(run: Run) -> Content | None:
+    if run.card is None:
+        return None
+    words = {channel.value: run.card.words(channel) for channel in Channel}
+    return Content({"card": run.card, "words": words})
+
+
+def _settings(run: Run) -> Content | None:
+    if run.study_text is None and not run.resolved:
+        return None
+    kept = {key: value for key, value in run.resolved.items() if key not in ("name", "description", "models")}
+    models = {f"model {name}": settings for name, settings in run.resolved.get("models", {}).items()}
+    return Content({"study_text": run.study_text, "settings": grouped({**models, **kept})})
+
+
+def _provenance(run: Run) -> Content | None:
+    if not run.provenance:
+        return None
+    evidence = _table(run, "evidence")
+    identity = ("arch", "seed", "step", "weight_hash")
+    about = {key: value for key, value in run.provenance.items() if key != "seconds"}
+    return Content(
+        {
+            "provenance": grouped({**about, "page written by": f"groundscope {run.version}", **_content_hash(run)}),
+            "seconds": _seconds_by_kind(run.seconds),
+            "checkpoints": [] if evidence is None else evidence.select(identity).unique().sort(identity).rows(),
+        }
+    )
+
+
+def _tables(run: Run) -> Content | None:
+    linked = [(schema, run.heights[schema.name]) for schema in LINKED if schema.name in run.heights]
+    return Content({"tables": linked}) if linked else None
+
+
+def grouped(tree: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Write nested settings as (section, pairs of name and value); a plain value is a pair without a name."""
+    return [
+        (key, flattened(value) if isinstance(value, Mapping) else [("", _shown(value))]) for key, value in tree.items()
+    ]
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Write nested settings as pairs of dotted name and value, in their order; empty sections vanish."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        rows += flattened(value, f"{name}.") if isinstance(value, Mapping) else [(name, _shown(value))]
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _archs(table: pl.DataFrame) -> list[str]:
+    return [str(arch) for arch in table["arch"].unique().sort()]
+
+
+def _table(run: Run, name: str) -> pl.DataFrame | None:
+    table = run.tables.get(name)
+    return None if table is None or table.is_empty() else table
+
+
+def _surprisal_reach(evidence: pl.DataFrame, uniform: float | None) -> tuple[float, float]:
+    """One y axis for all models: from the lowest to the highest seed, the uniform guess included."""
+    columns = [f"{name}_seed_{end}" for name in ("match_nats", "mismatch_nats") for end in ("low", "high")]
+    values = [value for column in columns for value in evidence[column].drop_nulls()] + [uniform or 0.0] * bool(uniform)
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.05 * (high - low or 1.0)
+    return round(low - margin, 3), round(high + margin, 3)
+
+
+def _r_squared_by_seed(evidence: pl.DataFrame) -> list[list[Any]]:
+    """Rows (direction, arch, seed, step, log, raw, partial) for the explorer, which shows one seed at a time."""
+    columns = ("direction", "arch", "seed", "step", "r2_log", "r2_raw", "r2_partial")
+    finite = evidence.select(columns).with_columns(pl.selectors.float().fill_nan(None).round(4))
+    return [[str(value) if at < 2 else value for at, value in enumerate(row)] for row in finite.rows()]
+
+
+def _content_hash(run: Run) -> dict[str, str]:
+    return {"corpus hash": run.card.content_hash} if run.card else {}
+
+
+def _seconds_by_kind(seconds: Mapping[str, float]) -> list[tuple[str, int, float]]:
+    """(kind of cell, cells, seconds in sum), in the order in which they were planned."""
+    kinds: dict[str, list[float]] = {}
+    for name, value in seconds.items():
+        kinds.setdefault(name.split("/")[0], []).append(value)
+    return [(kind, len(values), sum(values)) for kind, values in kinds.items()]
+
+
+SECTIONS = (
+    Section("summary", "What was found", "", _summary),
+    Section("surprisal", "Surprisal with and without the matching scene", "table evidence", _surprisal),
+    Section("gain", "Grounding information gain", "table evidence", _gain),
+    Section("cooccurrence", "Is it only co-occurrence?", "the regression columns of table evidence", _cooccurrence),
+    Section("words", "Word by word", "table gain", _words),
+    Section("loss", "Training", "table loss", _loss),
+    Section("corpus", "Corpus", "corpus/card.json", _corpus),
+    Section("settings", "Settings", "study.yaml", _settings),
+    Section("provenance", "Provenance", "provenance.json", _provenance),
+    Section("tables", "Tables", "tables/", _tables),
+)
