@@ -22,12 +22,13 @@ _BARE_FILLERS = frozenset(["ah", "eh", "ehm", "em", "er", "erm", "hm", "hmm", "m
 
 _BULLET = re.compile("\x15[^\x15]*\x15|\x15\\S*")  # the time of an utterance in its recording
 _SEPARATOR = re.compile(r"\([\d.:]*\)|[.,?!;/\"“”«»…„‡]|(?=&)")  # pauses, punctuation, the start of an event
-_UP_TO_A_WORD = re.compile(r"^[^\w&'(]+")
+_UP_TO_A_WORD = re.compile(r"^(?:[⌈⌉⌊⌋]\d?|[^\w&'(])+")  # overlaps may be numbered: ⌈2
 _SOUND_ONLY = re.compile(r"[bu](?![a-z])")
 _UNINTELLIGIBLE = re.compile(r"xx+|yy+|ww+|(?:xxx|yyy|www).*")
 _SPELLED_CONTRACTION = re.compile(r"-'(has|had|does)$")  # "it-'has": said "it's"
 _CONTRACTED = {"has": "'s", "does": "'s", "had": "'d"}
-_NOT_IN_A_WORD = re.compile(r"[^\w'+\-\u0300-\u036f]|[ˈˌːˑ]")  # what is left of a word keeps its combining accents
+# Apart from letters a word keeps apostrophes, hyphens, compound links and combining accents.
+_NOT_IN_A_WORD = re.compile(r"[⌈⌉⌊⌋]\d?|[^\w'+\-\u0300-\u036f]|[ˈˌːˑ]")
 
 _MARKUP = re.compile(
     r"""

@@ -1,6 +1,7 @@
 """Where text comes from: files in folders, in archives or alone, always in the same order, and bytes as text."""
 
 import gzip
+import io
 import lzma
 import os
 import re
@@ -14,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError
@@ -45,7 +45,7 @@ class SourceFile:
 
     name: str
     collection: str
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], io.BufferedIOBase]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _zip_files(path: Path, suffix: str, stack: ExitStack) -> list[SourceFile]:
     except READ_ERRORS as error:
         raise CorpusError(f"{path} cannot be read as a .zip archive ({error}). Download it again.") from None
     return [
-        _member(path, entry.filename, lambda entry=entry: archive.open(entry))
+        _member(path, entry.filename, lambda entry=entry: _buffered(archive.open(entry)))
         for entry in archive.infolist()
         if _wanted(entry.filename, suffix)
     ]
@@ -154,14 +154,14 @@ def _tar_files(path: Path, suffix: str, stack: ExitStack, problems: list[Problem
     files: list[SourceFile] = []
     try:
         with _decompressed(path) as packed:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
+            shutil.copyfileobj(packed, unpacked, 1 << 16)  # what is read is kept, so small bites
     except READ_ERRORS as error:
         problems.append(Problem(path.name, 0, "archive read in part", f"it cannot be unpacked further: {error}"))
     unpacked.seek(0)
     try:
         archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:"))  # noqa: SIM115
         files.extend(
-            _member(path, entry.name, lambda entry=entry: _extract(archive, entry))
+            _member(path, entry.name, lambda entry=entry: _buffered(archive.extractfile(entry)))
             for entry in archive
             if entry.isfile() and _wanted(entry.name, suffix)
         )
@@ -172,7 +172,7 @@ def _tar_files(path: Path, suffix: str, stack: ExitStack, problems: list[Problem
     return files
 
 
-def _decompressed(path: Path) -> IO[bytes] | gzip.GzipFile:
+def _decompressed(path: Path) -> io.BufferedIOBase:
     name = path.name.lower()
     if name.endswith("xz"):
         return lzma.open(path)
@@ -181,13 +181,12 @@ def _decompressed(path: Path) -> IO[bytes] | gzip.GzipFile:
     return path.open("rb")
 
 
-def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
-    stream = archive.extractfile(entry)
-    assert stream is not None  # only regular files are listed
+def _buffered(stream: object) -> io.BufferedIOBase:
+    assert isinstance(stream, io.BufferedIOBase)  # what the archives give, though their signatures promise less
     return stream
 
 
-def _member(archive: Path, name: str, opener: Callable[[], IO[bytes]]) -> SourceFile:
+def _member(archive: Path, name: str, opener: Callable[[], io.BufferedIOBase]) -> SourceFile:
     inner = PurePosixPath(name)
     return SourceFile(inner.as_posix(), _collection((_stem(archive),), inner.parts[:-1]), opener)
 

@@ -1,0 +1,159 @@
+"""Folders, archives and single files; names, collections, damage."""
+
+import gzip
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from groundscope.corpus.sources import SourceFile, decode, open_sources
+from groundscope.errors import CorpusError
+
+FILES = {
+    "Brown/Adam/b.cha": b"B",
+    "Brown/Adam/a.cha": b"A",
+    "Bates/c.cha": b"C",
+    "Bates/._c.cha": b"?",
+    "readme.txt": b"?",
+}
+NAMES = ["top/Bates/c.cha", "top/Brown/Adam/a.cha", "top/Brown/Adam/b.cha"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        path = tmp_path / "top" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "top"
+
+
+def packed(folder: Path, kind: str) -> Path:
+    path = folder.parent / f"packed{kind}"
+    if kind == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in FILES:
+                archive.write(folder / name, f"top/{name}")
+    else:
+        mode = {".tar": "w:", ".tgz": "w:gz", ".tar.gz": "w:gz", ".tar.xz": "w:xz", ".txz": "w:xz"}[kind]
+        with tarfile.open(path, mode) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+            archive.add(folder, "top")
+    return path
+
+
+def content(file: SourceFile) -> bytes:
+    with file.open() as stream:
+        return stream.read()
+
+
+def read_all(*paths: Path) -> dict[str, bytes]:
+    with open_sources(paths, ".cha") as sources:
+        assert sources.problems == ()
+        return {file.name: content(file) for file in sources.files}
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz"])
+def test_an_archive_reads_as_its_folder(folder, kind):
+    from_folder = read_all(folder)
+    assert list(from_folder) == NAMES
+    assert list(from_folder.values()) == [b"C", b"A", b"B"]
+    from_archive = read_all(packed(folder, kind))
+    assert list(from_archive.items()) == list(from_folder.items())
+
+
+def test_paths_keep_the_order_in_which_they_are_given(folder):
+    names = list(read_all(folder / "Brown", folder / "Bates" / "c.cha"))
+    assert names == ["Brown/Adam/a.cha", "Brown/Adam/b.cha", "Bates/c.cha"]
+
+
+def test_a_single_file_may_have_any_suffix(folder):
+    assert read_all(folder / "readme.txt") == {"top/readme.txt": b"?"}
+
+
+@pytest.mark.parametrize(
+    ("place", "file", "collection"),
+    [
+        ("childes", "Eng-NA/Brown/Adam/a.cha", "Brown"),
+        ("Eng-NA", "Brown/Adam/a.cha", "Brown"),
+        ("Eng-UK-MOR", "Thomas/a.cha", "Thomas"),
+        ("Eng-NA/Brown", "Adam/a.cha", "Brown"),
+        ("Eng-NA/Brown/Adam", "a.cha", "Brown"),
+        ("mine", "home/day1/a.cha", "home"),
+        ("mine", "a.cha", "mine"),
+        ("Eng-NA", "a.cha", "Eng-NA"),
+    ],
+)
+def test_collections(tmp_path, place, file, collection):
+    path = tmp_path / "data" / place / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    archive = tmp_path / f"{Path(place).name}.zip"
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.write(path, file)
+    with open_sources([tmp_path / "data" / place], ".cha") as sources:
+        assert [f.collection for f in sources.files] == [collection]
+    if "/" not in place:  # an archive knows nothing of the folders above it
+        with open_sources([archive], ".cha") as sources:
+            assert [f.collection for f in sources.files] == [collection]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing", None, "There is no file or folder"),
+        ("empty", "folder", "holds no .cha files"),
+        ("bad.zip", b"no zip", "cannot be read as a .zip archive"),
+        ("bad.tar", b"no tar", "cannot be read as a tar archive"),
+        ("bad.tar.gz", b"no gzip", "cannot be read as a tar archive"),
+        ("bad.tar.xz", b"no xz", "cannot be read as a tar archive"),
+        ("hollow.tar.xz", lzma.compress(b"no tar" * 1000), "cannot be read as a tar archive"),
+        ("nothing.tar.gz", gzip.compress(b""), "cannot be read as a tar archive"),
+    ],
+)
+def test_what_is_no_source_is_said_in_one_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content == "folder":
+        path.mkdir()
+        (path / "notes.txt").write_text("no transcript")
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=message) as caught, open_sources([path], ".cha"):
+        pass
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tar.gz", ".tar.xz"])
+def test_a_truncated_archive_gives_what_it_still_holds(tmp_path, kind):
+    folder = tmp_path / "top"
+    folder.mkdir()
+    for number in range(40):
+        # incompressible, so that half of the archive is half of the files
+        noise = b"".join((number * 5000 + i).to_bytes(4, "big")[::-1] + bytes([i * i % 251]) for i in range(5000))
+        (folder / f"{number:02}.cha").write_bytes(noise)
+    whole = tmp_path / f"whole{kind}"
+    mode = {".tar": "w:", ".tar.gz": "w:gz", ".tar.xz": "w:xz"}[kind]
+    with tarfile.open(whole, mode) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for number in range(40):
+            archive.add(folder / f"{number:02}.cha", f"top/{number:02}.cha")
+    cut = tmp_path / f"cut{kind}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with open_sources([cut], ".cha") as sources:
+        assert sources.problems
+        assert {p.what for p in sources.problems} == {"archive read in part"}
+        readable = 0
+        for file in sources.files[:-1]:  # the cut may go through the last one
+            assert content(file) == (folder / Path(file.name).name).read_bytes()
+            readable += 1
+    assert 10 <= readable <= 30
+
+
+def test_a_stray_byte_does_not_garble_the_rest():
+    raw = "@UTF8\n*CHI:\tñandú é\n".encode() + b"%act:\t\xf1 \x80\xed\xa0\x80\n" + "*MOT:\tä\n".encode()
+    text, (problem,) = decode(raw, "t")
+    assert text.splitlines()[1] == "*CHI:\tñandú é"
+    assert text.startswith("@UTF8\n*CHI:\tñandú é\n%act:\tñ \x80í\xa0\x80\n*MOT:\tä\n")
+    assert (problem.file, problem.line, problem.what) == ("t", 3, "encoding")
+    assert problem.why.startswith("5 bytes")
