@@ -122,7 +122,7 @@ def chat(
 
     progress = Progress(quiet=quiet)
     tiers = tuple(name.strip().lstrip("%") for name in env.split(",") if name.strip())
-    options = _options(ChatOptions, env_tiers=tiers, case_fold=not keep_case)
+    options = _options(ChatOptions, scene_tiers=tiers, fold_case=not keep_case)
     documents = read_chat(paths, options, progress)
     _build(
         documents,
@@ -148,7 +148,7 @@ def jsonl(
     """Read your own data: one {"speaker", "channel", "text" or "words", "document"} per line."""
     from groundscope.corpus.jsonl import JsonlOptions, read_jsonl
 
-    options = _options(JsonlOptions, case_fold=not keep_case)
+    options = _options(JsonlOptions, fold_case=not keep_case)
     documents = read_jsonl(paths, options)
     _build(
         documents,

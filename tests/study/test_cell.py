@@ -23,10 +23,11 @@ def test_the_order_of_settings_does_not_count() -> None:
 
 def test_a_record_survives_the_disk(tmp_path) -> None:
     record = Record.of(cell(), {str(Source("train", "step-1")): "ab"})
-    record.save(tmp_path)
-    assert Record.load(tmp_path) == record
-    (tmp_path / "cell.json").write_text('{"of": "another version"}')
-    assert Record.load(tmp_path) is None
+    (tmp_path / "a/b").mkdir(parents=True)
+    record.save(tmp_path, "a/b")
+    assert Record.load(tmp_path, "a/b") == record
+    (tmp_path / "catalogue/a/b.json").write_text('{"of": "another version"}')
+    assert Record.load(tmp_path, "a/b") is None
 
 
 def test_words_about_code_are_not_code() -> None:

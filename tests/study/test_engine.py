@@ -93,7 +93,7 @@ def test_wrong_input_ends_the_run_and_leaves_no_trace_of_the_cell(tmp_path: Path
 def test_wrong_input_behind_finished_work_keeps_that_work(tmp_path: Path) -> None:
     with pytest.raises(StudyError):
         run_cells(cells([], fail={"left": StudyError("no words")}), tmp_path, QUIET)
-    record = Record.load(tmp_path / "base")
+    record = Record.load(tmp_path, "base")
     assert record is not None
     assert record.finished
     assert not (tmp_path / "left").exists()
@@ -121,7 +121,7 @@ def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:
     second = Cell("long", ("errors",), {}, resumed)
     assert reasons_to_run([second], tmp_path) == {"long": "unfinished"}
     run_cells([second], tmp_path, QUIET).raise_if_failed()
-    record = Record.load(tmp_path / "long")
+    record = Record.load(tmp_path, "long")
     assert record is not None
     assert record.digests == {"": "half"}
 

@@ -15,7 +15,7 @@ from typing import Any
 from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
 
-RECORD = "cell.json"
+CATALOGUE = "catalogue"
 # What a cell hands to the cells behind it: part -> content hash. Most cells have one part, "".
 Digests = Mapping[str, str]
 
@@ -38,7 +38,8 @@ class Cell:
 
     ``work(folder, progress)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of what it
     made. It may find there what an interrupted attempt with the same signature left, and go on from it.
-    ``after`` names cells that must have succeeded first although nothing is read from them.
+    ``after`` names cells that must have succeeded first although nothing is read from them. A ``tolerant`` cell runs
+    when at least one of its inputs is there: it works with what there is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Cell:
     inputs: tuple[Source, ...] = ()
     after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    tolerant: bool = False
 
     @property
     def kind(self) -> str:
@@ -57,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a finished or begun cell leaves in its folder as ``cell.json``."""
+    """What is known of a begun or finished cell: an entry of the run's catalogue, ``catalogue/NAME.json``."""
 
     code: str
     settings: str
@@ -83,19 +85,35 @@ class Record:
             return f"upstream changed: {', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}"
         return None
 
-    def save(self, folder: Path) -> None:
-        """Write ``cell.json``, atomically."""
-        write_json(folder / RECORD, {name: getattr(self, name) for name in self.__slots__})
+    def save(self, run: Path, name: str) -> None:
+        """Enter into the catalogue, atomically."""
+        write_json(_entry(run, name), {field: getattr(self, field) for field in self.__slots__})
 
     @classmethod
-    def load(cls, folder: Path) -> "Record | None":
-        """Read ``cell.json``; None when there is none or it is not one of this version."""
-        if not (folder / RECORD).is_file():
+    def load(cls, run: Path, name: str) -> "Record | None":
+        """Look a cell up; None when it was never begun, its folder is gone or the entry is of another version."""
+        if not _entry(run, name).is_file() or not (run / name).is_dir():
             return None
         try:
-            return cls(**read_json(folder / RECORD))
+            return cls(**read_json(_entry(run, name)))
         except TypeError:
             return None
+
+    @staticmethod
+    def remove(run: Path, name: str) -> None:
+        """Strike a cell from the catalogue."""
+        _entry(run, name).unlink(missing_ok=True)
+
+
+def catalogue(run: Path) -> dict[str, Record]:
+    """Every cell that was begun in ``run``, by name."""
+    entries = sorted((run / CATALOGUE).rglob("*.json"))
+    names = [entry.relative_to(run / CATALOGUE).as_posix().removesuffix(".json") for entry in entries]
+    return {name: record for name in names if (record := Record.load(run, name))}
+
+
+def _entry(run: Path, name: str) -> Path:
+    return run / CATALOGUE / f"{name}.json"
 
 
 @cache

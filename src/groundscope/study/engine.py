@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from groundscope.errors import GroundscopeError, RunError, StudyError, did_you_mean
 from groundscope.progress import Progress, duration
-from groundscope.study.cell import Cell, Record
+from groundscope.study.cell import Cell, Record, catalogue
 
 
 @dataclass
@@ -83,9 +83,9 @@ def run_cells(cells: Sequence[Cell], run: Path, progress: Progress, selection: S
         for cell in cells:
             if cell.name not in wanted:
                 continue
-            broken = next((name for name in needs(cell) if name not in digests), None)
-            if broken is not None:
-                outcome.blocked[cell.name] = broken
+            broken = [name for name in needs(cell) if name not in digests]
+            if broken and not (cell.tolerant and len(broken) < len(needs(cell))):
+                outcome.blocked[cell.name] = broken[0]
                 continue
             try:
                 digests[cell.name] = _bring_up_to_date(cell, run, digests, progress, selection, outcome)
@@ -115,7 +115,7 @@ def reasons_to_run(cells: Sequence[Cell], run: Path, selection: Selection = Sele
         if waiting:
             reasons[cell.name] = f"upstream: {waiting}"
             continue
-        record = Record.load(run / cell.name)
+        record = Record.load(run, cell.name)
         reasons[cell.name] = _reason(cell, record, _wanted_record(cell, digests), selection)
         digests[cell.name] = record.digests if record else {}
     return reasons
@@ -145,20 +145,20 @@ def _bring_up_to_date(
     outcome: Outcome,
 ) -> Mapping[str, str]:
     folder = run / cell.name
-    found, wanted = Record.load(folder), _wanted_record(cell, digests)
+    found, wanted = Record.load(run, cell.name), _wanted_record(cell, digests)
     reason = _reason(cell, found, wanted, selection)
     if found and reason is None:
         outcome.skipped.append(cell.name)
         return found.digests
-    progress.say(f"{cell.name}: {reason}")
+    progress.say(f"{cell.name}: computing, {reason}")
     if reason != "unfinished":  # what lies there was made otherwise
         _clear(folder, run, keep=found is not None and found.finished)
     folder.mkdir(parents=True, exist_ok=True)
-    wanted.save(folder)
+    wanted.save(run, cell.name)
     started = time.monotonic()
     made = dict(cell.work(folder, progress))
     seconds = time.monotonic() - started
-    replace(wanted, finished=True, digests=made, seconds=round(seconds, 2)).save(folder)
+    replace(wanted, finished=True, digests=made, seconds=round(seconds, 2)).save(run, cell.name)
     (folder / "error.txt").unlink(missing_ok=True)
     outcome.computed[cell.name] = seconds
     progress.say(f"{cell.name}: done in {duration(seconds)}")
@@ -179,12 +179,14 @@ def _clear(folder: Path, run: Path, *, keep: bool) -> None:
 def _leave_no_trace(run: Path, cell: Cell) -> None:
     """Remove what a cell began before its input was found to be wrong, and the run where it holds nothing else."""
     shutil.rmtree(run / cell.name, ignore_errors=True)
-    if not any(path.name == "cell.json" for path in run.rglob("cell.json")):
+    Record.remove(run, cell.name)
+    if not catalogue(run):
         shutil.rmtree(run, ignore_errors=True)
 
 
 def _wanted_record(cell: Cell, digests: Mapping[str, Mapping[str, str]]) -> Record:
-    return Record.of(cell, {str(source): digests[source.cell].get(source.part, "absent") for source in cell.inputs})
+    found = {str(source): digests.get(source.cell, {}).get(source.part, "absent") for source in cell.inputs}
+    return Record.of(cell, found)
 
 
 def _reason(cell: Cell, found: Record | None, wanted: Record, selection: Selection) -> str | None:

@@ -1,6 +1,6 @@
 """A study as cells: corpus, words, train[model, seed], behaviour[model, seed, checkpoint], tables, report."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from groundscope.files import sha256_file
 from groundscope.study import work
 from groundscope.study.cell import Cell, Source
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+from groundscope.study.work import WritePage
 from groundscope.training.schedule import checkpoint_steps
 
 FOUNDATION = ("errors", "files", "tables")
@@ -17,7 +18,7 @@ BEHAVIOUR_ROOMS = (*FOUNDATION, "behaviour", "corpus/cooccurrence", "data", "mod
 TABLE_ROOMS = (*FOUNDATION, "behaviour", "statistics")
 
 
-def plan(study: Study, run: Path, write_page: Callable[[Path], Path]) -> list[Cell]:
+def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """The cells of ``study`` in an order in which each stands behind what it reads.
 
     ``write_page`` comes from the floor above, which this one may not import.
@@ -88,10 +89,11 @@ def _tables(study: Study, run: Path) -> Iterator[Cell]:
         settings=study.statistics.model_dump(mode="json"),
         inputs=tuple(Source(cell.name, "loss" if cell.kind == "train" else "") for cell in measured),
         work=partial(work.gather_tables, study, run),
+        tolerant=True,
     )
 
 
-def _report(run: Path, write_page: Callable[[Path], Path]) -> Iterator[Cell]:
+def _report(run: Path, write_page: WritePage) -> Iterator[Cell]:
     yield Cell(
         name="report",
         rooms=(*FOUNDATION, "report"),

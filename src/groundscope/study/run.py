@@ -1,22 +1,22 @@
 """What a person does with a study: run it, see its plan, have it described, list runs."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from groundscope.errors import GroundscopeError, Interrupted, StudyError
+from groundscope.errors import GroundscopeError, StoppedError, StudyError
 from groundscope.files import read_json, write_json
 from groundscope.progress import Progress
-from groundscope.study.cell import RECORD, Record
+from groundscope.study.cell import catalogue
 from groundscope.study.config import Study
 from groundscope.study.engine import Selection, reasons_to_run, run_cells
 from groundscope.study.plan import plan
 from groundscope.study.provenance import provenance
+from groundscope.study.work import WritePage
 from groundscope.training.schedule import checkpoint_steps
 
-WritePage = Callable[[Path], Path]
 RESOLVED, PROVENANCE = "resolved.json", "provenance.json"
 
 
@@ -24,7 +24,7 @@ def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress
     """Bring ``run`` up to date with ``study``; return the path of its page, None where no page was asked for.
 
     Raises an error of exit status 2 for what the reader can mend (nothing is left behind where the run is new),
-    RunError that names the cells that failed, Interrupted on Ctrl-C.
+    RunError that names the cells that failed, StoppedError on Ctrl-C.
     """
     cells = plan(study, run, write_page)
     selection.check(cells)
@@ -33,9 +33,9 @@ def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress
         _remember(study, run)
         outcome = run_cells(cells, run, progress, selection)
     except KeyboardInterrupt:
-        raise Interrupted("Stopped. The same command goes on from here.") from None
+        raise StoppedError("Stopped. The same command goes on from here.") from None
     except GroundscopeError:
-        if new and not any(run.rglob(RECORD)):
+        if new and not catalogue(run):
             shutil.rmtree(run, ignore_errors=True)
         raise
     progress.say(f"{len(outcome.computed)} cells computed, {len(outcome.skipped)} were fresh.")
@@ -60,7 +60,7 @@ def describe(study: Study) -> Iterator[str]:
         config = study.training_of(name)
         steps = checkpoint_steps(config.checkpoints, config.steps)
         yield f"{name}: {len(study.seeds)} seeds x {config.steps} steps, {len(steps)} checkpoints each"
-    yield f"cells: {len(plan(study, Path(study.name), lambda run: run))}"
+    yield f"cells: {len(plan(study, Path(study.name), lambda run, page: page))}"
 
 
 def list_runs(folder: Path) -> Iterator[str]:
@@ -70,8 +70,7 @@ def list_runs(folder: Path) -> Iterator[str]:
         raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
     width = max(len(run.name) for run in runs)
     for run in runs:
-        records = [Record.load(path.parent) for path in run.rglob(RECORD) if ".superseded" not in path.parts]
-        done = sum(record is not None and record.finished for record in records)
+        done = sum(record.finished for record in catalogue(run).values())
         page = run / "report" / "index.html"
         started = read_json(run / PROVENANCE)["started"] if (run / PROVENANCE).is_file() else "unknown"
         yield f"{run.name:{width}}  {done} cells done  {started}  {page if page.is_file() else 'no page yet'}"

@@ -1,0 +1,117 @@
+"""The command line from end to end, in process: a small study, what it leaves, and what goes wrong."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from groundscope.cli import main
+
+SMALL = [
+    "corpus.world.documents=300", "corpus.world.nouns=24", "corpus.chunks.length=64", "behaviour.minimum=20",
+    "models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32",
+    "training.steps=20", "training.warmup_steps=5", "training.batch_size=4", "training.checkpoints=[0, 10, 20]",
+    "training.precision=fp32", "statistics.resamples=200",
+]  # fmt: skip
+
+
+def groundscope(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as done:
+        main(list(arguments))
+    return int(done.value.code or 0)
+
+
+def run(out: Path, *settings: str) -> int:
+    options = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
+    return groundscope("run", "--quiet", "--out", str(out), *options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "small"
+    assert run(out, "seeds=[1, 2]") == 0
+    return out
+
+
+def test_a_study_leaves_tables_and_a_page(finished: Path) -> None:
+    gain = pl.read_parquet(finished / "tables/gain.parquet")
+    evidence = pl.read_parquet(finished / "tables/evidence.parquet")
+    assert set(gain["arch"]) == {"transformer-4", "lstm-4"}
+    assert set(gain["seed"]) == {1, 2}
+    assert set(gain["step"]) == {0, 10, 20}
+    assert evidence.height == 2 * 2 * 3 * gain["direction"].n_unique()
+    means = gain.group_by("arch", "seed", "step", "direction").agg(pl.col("gain_nats").mean())
+    joined = evidence.join(means, on=["arch", "seed", "step", "direction"], suffix="_again")
+    assert joined.select((pl.col("gain_nats") - pl.col("gain_nats_again")).abs().max()).item() < 1e-9
+    page = (finished / "report/index.html").read_text(encoding="utf-8")
+    assert "transformer-4" in page
+    for name in ("study.yaml", "resolved.json", "provenance.json", "corpus/card.json"):
+        assert (finished / name).is_file()
+
+
+def test_the_same_study_gives_the_same_tables_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
+    assert run(tmp_path / "again", "seeds=[1, 3]") == 0
+    for table in ("gain", "surprisal", "evidence", "loss"):
+        first = pl.read_parquet(finished / f"tables/{table}.parquet")
+        second = pl.read_parquet(tmp_path / f"again/tables/{table}.parquet")
+        assert_frame_equal(first.filter(seed=1), second.filter(seed=1), check_exact=True)
+        other, another = first.filter(seed=2), second.filter(seed=3)
+        assert not other.drop("seed").equals(another.drop("seed"))
+
+
+def test_nothing_is_done_twice(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "tables").glob("*.parquet")}
+    assert run(finished, "seeds=[1, 2]") == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "tables").glob("*.parquet")}
+    options = [part for setting in (*SMALL, "seeds=[1, 2]", "statistics.seed=9") for part in ("--set", setting)]
+    assert groundscope("run", "--dry-run", "--out", str(finished), *options) == 0
+    told = capsys.readouterr().out
+    assert "tables: settings changed" in told
+    assert "2 cells to compute" in told
+
+
+def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert groundscope("ls", str(finished.parent)) == 0
+    assert "small" in capsys.readouterr().out
+    assert groundscope("report", str(finished)) == 0
+    assert groundscope("corpus", "show", str(finished / "corpus")) == 0
+    assert "vocabulary" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "nowhere.yaml"], "There is no study file nowhere.yaml"),
+        (["run", "--set", "trainig.steps=3"], "Did you mean 'training'?"),
+        (["run", "--set", "behaviour.minimum=100000"], "do. Highest smaller counts"),
+        (["run", "--set", "behaviour.words=[horse, unicorn]"], "unicorn"),
+        (["run", "--only", "trian"], "Did you mean 'train'?"),
+        (["validate", "nowhere.yaml"], "There is no study file"),
+        (["ls", "nowhere"], "There are no runs"),
+        (["report", "nowhere"], "There is no run"),
+        (["corpus", "chat", "nowhere", "--out", "c"], "nowhere"),
+        (["corpus", "chat", "empty", "--out", "c"], "empty"),
+        (["corpus", "jsonl", "nowhere", "--out", "c"], "nowhere"),
+        (["corpus", "show", "nowhere"], "is not a corpus"),
+        (["corpus", "chat", "empty", "--out", "c", "--keep", "some"], "keep"),
+        (["corpus", "toyworld", "--out", "c", "--length", "2"], "length"),
+        (["rum"], "rum"),
+    ],
+)
+def test_wrong_input_is_one_line_status_2_and_nothing_half_written(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    if arguments[0] == "run":
+        small = ["corpus.world.documents=300", "corpus.world.nouns=24", "corpus.chunks.length=64"]
+        arguments = [*arguments, "--quiet", "--out", "out", *(part for s in small for part in ("--set", s))]
+    assert groundscope(*arguments) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert "Traceback" not in error
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()} - {".lock"}
+    assert not {name for name in left if name.endswith(".partial")}
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "out/train").exists()

@@ -1,0 +1,96 @@
+"""Study files: what is accepted, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from groundscope.errors import StudyError
+from groundscope.study.load import load_study
+
+STUDIES = sorted(Path(__file__).parents[2].joinpath("studies").glob("**/*.yaml"))
+
+
+def written(folder: Path, **changes) -> Path:
+    tree = {"name": "small", "corpus": {"source": "toyworld"}, "models": {"t": {"preset": "transformer-4"}}, **changes}
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_is_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUNDSCOPE_DATA", "/data")
+    assert load_study(path).name
+
+
+def test_without_a_file_it_is_the_toy_world() -> None:
+    study = load_study(None)
+    assert study.corpus.source == "toyworld"
+    assert len(study.seeds) == 2
+
+
+def test_overrides_reach_every_depth(tmp_path: Path) -> None:
+    study = load_study(
+        written(tmp_path),
+        ["training.steps=3000", "models.t.d_model=64", "seeds=[1, 2]", "corpus.chunks.length=64"],
+    )
+    assert study.training.steps == 3000
+    assert study.models["t"].overrides == {"d_model": 64}
+    assert study.seeds == (1, 2)
+    assert study.corpus.model_dump()["chunks"]["length"] == 64
+
+
+def test_a_model_may_train_otherwise(tmp_path: Path) -> None:
+    models = {"t": {"preset": "transformer-4"}, "l": {"preset": "lstm-4", "training": {"learning_rate": 0.01}}}
+    study = load_study(written(tmp_path, models=models))
+    assert study.training_of("l").learning_rate == 0.01
+    assert study.training_of("t") == study.training
+
+
+def test_paths_are_relative_to_the_study_and_the_environment_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TALK", "/somewhere")
+    study = load_study(written(tmp_path, corpus={"source": "chat", "paths": ["a.zip", "${TALK}/b.zip"]}))
+    assert study.corpus.model_dump()["paths"] == (tmp_path / "a.zip", Path("/somewhere/b.zip"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"trainig": {}}, "unknown key 'trainig'. Did you mean 'training'?"),
+        ({"training": {"step": 5}}, "unknown key 'training.step'. Did you mean 'steps'?"),
+        ({"corpus": {"source": "toyworld", "world": {"noize": 1}}}, "Did you mean 'noise'?"),
+        ({"corpus": {"source": "toywrld"}}, "corpus: input tag 'toywrld'"),
+        ({"models": {"t": {"preset": "transfomer-4"}}}, "Did you mean 'transformer-4'?"),
+        ({"models": {"t": {"preset": "transformer-4", "d_modle": 8}}}, "Did you mean 'd_model'?"),
+        ({"models": {}}, "models"),
+        ({"models": {"../t": {"preset": "lstm-4"}}}, "names a folder"),
+        ({"seeds": [1, 1]}, "seeds are listed twice"),
+        ({"training": {"steps": -5}}, "training.steps: input should be greater than 0 (given: -5)"),
+        ({"models": {"t": {"preset": "lstm-4", "training": {"stepz": 1}}}}, "stepz"),
+        ({"corpus": {"source": "chat", "paths": ["${NO_SUCH_FOLDER}/x"]}}, "export NO_SUCH_FOLDER="),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict, complaint: str) -> None:
+    with pytest.raises(StudyError) as error:
+        load_study(written(tmp_path, **changes))
+    assert complaint.lower() in str(error.value).lower()
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_not_studies(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with pytest.raises(StudyError, match=r"Did you mean 'study\.yaml'"):
+        load_study(tmp_path / "studi.yaml")
+    path.write_text("a: [1,")
+    with pytest.raises(StudyError, match="not valid YAML at line"):
+        load_study(path)
+    path.write_text("- a list")
+    with pytest.raises(StudyError, match="holds list"):
+        load_study(path)
+    with pytest.raises(StudyError, match="wants key=value"):
+        load_study(None, ["training.steps"])
+    with pytest.raises(StudyError, match="holds a value"):
+        load_study(None, ["name.first=x"])
