@@ -142,7 +142,7 @@ def _final_norm(
 
 
 def _logits_from(model: PreTrainedModel, ids: Tensor, last: Tensor, name: str) -> tuple[float | None, float]:
-    """Return (softcap, scale): logits are ``scale * (last @ W.T + b)``, under ``softcap * tanh(. / softcap)`` if any."""
+    """Return (softcap, scale): logits are ``scale * (last @ W.T + b)``, bounded by the softcap where there is one."""
     logits = model(input_ids=ids, use_cache=False).logits.double()
     linear = model.get_output_embeddings()(last).double()  # type: ignore[operator]
     config = model.config.get_text_config()
