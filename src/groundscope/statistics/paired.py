@@ -47,7 +47,7 @@ def t_test(differences: Float[np.ndarray, "n *column"], *, alternative: Alternat
     varied = differences.std(axis=0) > 1e-12 * np.abs(differences).max(axis=0, initial=0)
     safe = np.where(varied, differences, np.arange(len(differences)).reshape(-1, *[1] * (differences.ndim - 1)))
     _, p = ttest_1samp(safe, 0.0, axis=0, alternative=alternative)
-    return np.where(varied, p, np.nan)
+    return np.where(varied, np.asarray(p, dtype=float), np.nan)
 
 
 def cohens_dz(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:

@@ -50,6 +50,12 @@ def r_squared(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "n *column
     return lambda weights: Moments.of(x, y, weights).correlation ** 2
 
 
+def adjusted_r_squared(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "n *column"]) -> Statistic:
+    """R^2 less what chance alone explains, 1 - (1 - R^2)(n - 1)/(n - 2): zero on average without any relation."""
+    n = len(x)
+    return lambda weights: 1 - (1 - Moments.of(x, y, weights).correlation ** 2) * (n - 1) / (n - 2)
+
+
 def slope(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "n *column"]) -> Statistic:
     """Slope of the simple linear regression of y on x, as a statistic of weights."""
     return lambda weights: Moments.of(x, y, weights).slope

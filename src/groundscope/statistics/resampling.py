@@ -64,8 +64,7 @@ def bootstrap(
     """
     estimate = statistic(equal_weights(n))[0]
     replicates = statistic(resample_weights(n, draws, rng))
-    tail = np.full(estimate.shape, (1 - level) / 2)
-    low, high = tail, 1 - tail
+    low, high = (np.full(estimate.shape, rank) for rank in ((1 - level) / 2, (1 + level) / 2))
     if method == "bca":
         low, high = _bca_ranks(statistic(jackknife_weights(n)), replicates, estimate, (1 - level) / 2)
     undefined = np.isnan(estimate)
@@ -80,8 +79,8 @@ def percentile_interval(
     replicates: Float[np.ndarray, "draw *column"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:
     """Return the central ``level`` of replicates, nan left out."""
-    tail = np.full(replicates.shape[1:], (1 - level) / 2)
-    return _quantile(replicates, tail), _quantile(replicates, 1 - tail)
+    low, high = (np.full(replicates.shape[1:], rank) for rank in ((1 - level) / 2, (1 + level) / 2))
+    return _quantile(replicates, low), _quantile(replicates, high)
 
 
 def _bca_ranks(
@@ -117,7 +116,7 @@ def _quantile(
     upper = np.minimum(lower + 1, np.maximum(known - 1, 0)[None])
     left = np.take_along_axis(ordered, lower, axis=0)[0]
     right = np.take_along_axis(ordered, upper, axis=0)[0]
-    return left + (right - left) * (place - lower[0])
+    return np.asarray(left + (right - left) * (place - lower[0]))
 
 
 def _sum(values: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:
