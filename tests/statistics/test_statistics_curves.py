@@ -144,8 +144,8 @@ def test_a_planted_rise_and_fall_is_found():
     ],
 )
 def test_what_does_not_rise_and_fall_is_rarely_said_to(explained, growth):
-    found = [judged(np.random.default_rng([2, i]), explained, growth).p < 0.05 for i in range(60)]
-    assert np.mean(found) <= 0.08
+    found = [judged(np.random.default_rng([2, i]), explained, growth).p < 0.05 for i in range(80)]
+    assert np.mean(found) <= 0.1  # 3 % in four hundred such studies that only rise
 
 
 def test_too_few_checkpoints_decide_nothing(rng):
