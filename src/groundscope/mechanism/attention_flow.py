@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from groundscope.mechanism.heads import Analysable, HeadIndex, analysing
+from groundscope.mechanism.heads import HeadIndex, analysing, under
 from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
-from groundscope.mechanism.readout import read_logits
+from groundscope.mechanism.readout import last_states, read_logits
 from groundscope.mechanism.saliency import bytes_per_prompt
-from groundscope.models.gate import Gate, gated
+from groundscope.models.base import LanguageModel
+from groundscope.models.gate import Gate
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class AttentionFlow:
 
 
 def attention_flow(
-    model: Analysable, prompts: PromptBatch, *, batch_size: int | None = None, budget: int = BUDGET
+    model: LanguageModel, prompts: PromptBatch, *, batch_size: int | None = None, budget: int = BUDGET
 ) -> AttentionFlow:
     """Return where every head of every layer looks, without a backward pass.
 
@@ -53,7 +54,7 @@ def join_flows(parts: list[AttentionFlow]) -> AttentionFlow:
     return AttentionFlow(index=parts[0].index, **whole)
 
 
-def _read(model: Analysable, index: HeadIndex, prompts: PromptBatch) -> AttentionFlow:
+def _read(model: LanguageModel, index: HeadIndex, prompts: PromptBatch) -> AttentionFlow:
     device = prompts.input_ids.device
     shares: dict[int, tuple[Tensor, ...]] = {}
 
@@ -70,11 +71,9 @@ def _read(model: Analysable, index: HeadIndex, prompts: PromptBatch) -> Attentio
     gates = {
         layer: Gate(values=one, watch=lambda matrix, layer=layer: watch(layer, matrix)) for layer in index.chosen_layers
     }
-    if gates:
-        with gated(model, gates):
-            last = model.hidden(prompts.input_ids, **prompts.extras)[:, -1]
-    else:
-        last = model.hidden(prompts.input_ids, **prompts.extras)[:, -1]
+    with under(model, gates):
+        last = last_states(model, prompts)
+    if not gates:
         shares[0] = (*torch.zeros(3, len(prompts), 0), torch.zeros(len(prompts), 0, dtype=torch.bool))
     predicted = read_logits(model, last).argmax(dim=-1) == prompts.targets
     columns = [torch.cat(column, dim=1).cpu() for column in zip(*shares.values(), strict=True)]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from groundscope.mechanism.controls import random_heads
 from groundscope.mechanism.criteria import Role
-from groundscope.mechanism.heads import Analysable, HeadIndex, analysing
+from groundscope.mechanism.heads import HeadIndex, analysing, under
 from groundscope.mechanism.intervention import (
     Ablation,
     Replacement,
@@ -29,7 +29,7 @@ from groundscope.mechanism.intervention import (
 from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import target_surprisal
-from groundscope.models.gate import gated
+from groundscope.models.base import LanguageModel
 
 CONTROLS = ("random", "layer-matched")
 """From the whole model, or as many per layer as were found there."""
@@ -88,7 +88,7 @@ class CausalRuns:
 
 
 def causal_runs(
-    model: Analysable,
+    model: LanguageModel,
     prompts: PromptBatch,
     found: Mapping[Role, Bool[Tensor, "prompt head"]],
     options: CausalOptions,
@@ -126,7 +126,7 @@ def causal_runs(
 
 
 def text_losses(
-    model: Analysable, runs: CausalRuns, text: Int[Tensor, "chunk time"], *, budget: int = BUDGET
+    model: LanguageModel, runs: CausalRuns, text: Int[Tensor, "chunk time"], *, budget: int = BUDGET
 ) -> Float[np.ndarray, " set"]:
     """Return the mean loss on ordinary text, in nats per token, with each set of heads removed.
 
@@ -148,7 +148,7 @@ def text_losses(
 
 
 def _text_loss(
-    model: Analysable, text: Int[Tensor, "chunk time"], removed: Bool[np.ndarray, "chunk head"], budget: int
+    model: LanguageModel, text: Int[Tensor, "chunk time"], removed: Bool[np.ndarray, "chunk head"], budget: int
 ) -> float:
     index, heads = HeadIndex.of(model), torch.from_numpy(removed)
     vocab, d_model = model.unembedding.shape
@@ -156,11 +156,7 @@ def _text_loss(
 
     def loss(part: slice) -> float:
         ids = text[part].to(device)
-        gates = index.gates(heads[part].to(device))
-        if gates:
-            with gated(model, gates):
-                states = model.hidden(ids)
-        else:
+        with under(model, index.gates(heads[part].to(device))):
             states = model.hidden(ids)
         return float(target_surprisal(model, states[:, :-1], ids[:, 1:]).double().sum())
 
@@ -197,7 +193,7 @@ def _sets(
 
 
 def replacement_for(
-    model: Analysable,
+    model: LanguageModel,
     prompts: PromptBatch,
     options: CausalOptions,
     reference: Int[Tensor, "text text_time"] | None = None,

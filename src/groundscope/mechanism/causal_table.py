@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from groundscope.mechanism.causal import CONTROLS, CausalOptions, CausalRuns
 from groundscope.mechanism.criteria import Role
-from groundscope.mechanism.heads import Analysable
+from groundscope.models.base import LanguageModel
 from groundscope.statistics.corrections import holm
 from groundscope.statistics.paired import Alternative, cohens_dz, sign_flip_test
 from groundscope.statistics.regression import mean
@@ -58,7 +58,7 @@ CAUSAL = TableSchema(
 
 
 def causal_table(
-    model: Analysable,
+    model: LanguageModel,
     runs: CausalRuns,
     options: CausalOptions,
     identity: Mapping[str, Any],
@@ -126,7 +126,7 @@ def adjust_over_checkpoints(frames: Sequence[pl.DataFrame], family: Sequence[str
 CAUSAL_FAMILY = ("arch", "seed", "role", "control", "ablation")
 
 
-def mixer_names(model: Analysable) -> str:
+def mixer_names(model: LanguageModel) -> str:
     """Return the kinds of mixers in the order of their first layer, e.g. ``mamba2 + attention``; "none" for an LSTM."""
     names = (type(mixer).__name__.lower().removesuffix("mixer") for mixer in model.mixers)
     return " + ".join(dict.fromkeys(names)) or "none"
@@ -138,7 +138,7 @@ def known(value: float) -> float | None:
 
 
 def _row(
-    model: Analysable,
+    model: LanguageModel,
     runs: CausalRuns,
     role: Role,
     control: str,
@@ -189,7 +189,7 @@ def _elsewhere(runs: CausalRuns, role: Role, control: str) -> float:
     return float(excess)
 
 
-def _effect(model: Analysable, runs: CausalRuns, found: int) -> str:
+def _effect(model: LanguageModel, runs: CausalRuns, found: int) -> str:
     if not len(runs.index):
         return f"no heads: a {type(model).__name__} has no mixing matrices"
     with_heads = runs.removed[:, found].any(axis=1)

@@ -49,31 +49,34 @@ class CriterionOptions(BaseModel):
 
 DEFAULTS = CriterionOptions()
 
+DEAD = 1e-9
+"""Share of all heads' |saliency| below which a head is dead: what its own shares show is rounding."""
+
 
 def aggregate_score(saliency: Saliency, options: CriterionOptions = DEFAULTS) -> Float[Tensor, "prompt head"]:
     """Return the share of each head's |saliency| that flows from the ground into the last position ("a single dot").
 
-    Source: the paper's criterion of aggregate heads; with ``relative_to="scene"`` its image variant. A head without
-    any saliency scores 0. Raises AnalysisError where the saliency lacks what the share is relative to.
+    Source: the paper's criterion of aggregate heads; with ``relative_to="scene"`` its image variant. A dead head (see
+    `DEAD`) scores 0. Raises AnalysisError where the saliency lacks what the share is relative to.
     """
     if options.relative_to == "scene":
         if len(saliency) and bool(saliency.scene_flow.isnan().any()):
             raise AnalysisError("The criterion is relative to the scene: give the prompts a `scene`.")
-        return _share(saliency.flow, saliency.scene_flow)
+        return _alive(saliency) * _share(saliency.flow, saliency.scene_flow)
     _wants_all_rows(saliency)
-    return _share(saliency.flow, saliency.total)
+    return _alive(saliency) * _share(saliency.flow, saliency.total)
 
 
 def gather_score(saliency: Saliency, options: CriterionOptions = DEFAULTS) -> Float[Tensor, "prompt head"]:
     """Return the share of each head's |saliency| in its largest strip: all that flows into one position.
 
     Source: the paper's criterion of gather heads. The strips are those of the positions between the first, which has
-    nothing to gather from, and the last (see ``count_last_strip``). Raises AnalysisError when the saliency was
-    computed for the last row only.
+    nothing to gather from, and the last (see ``count_last_strip``). A dead head scores 0. Raises AnalysisError when
+    the saliency was computed for the last row only.
     """
     _wants_all_rows(saliency)
     strip = torch.maximum(saliency.strip, saliency.into_last) if options.count_last_strip else saliency.strip
-    return _share(strip, saliency.total)
+    return _alive(saliency) * _share(strip, saliency.total)
 
 
 def find_heads(saliency: Saliency, options: CriterionOptions = DEFAULTS) -> dict[Role, Bool[Tensor, "prompt head"]]:
@@ -141,6 +144,10 @@ def share_of_total(saliency: Saliency, found: Bool[Tensor, "prompt head"]) -> Fl
     """
     _wants_all_rows(saliency)
     return _share((saliency.total * found).sum(dim=1), saliency.total.sum(dim=1))
+
+
+def _alive(saliency: Saliency) -> Bool[Tensor, "prompt head"]:
+    return saliency.total > DEAD * saliency.total.sum(dim=1, keepdim=True)
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:

@@ -5,31 +5,16 @@ Layers may differ in their number of heads (hybrids), so heads are counted throu
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from groundscope.errors import AnalysisError
-from groundscope.models.gate import Gate, HasGate
-
-
-class Analysable(Protocol):
-    """What this room wants of a model; see `groundscope.models.base.LanguageModel` for the meaning of each."""
-
-    training: bool
-    unembedding: Tensor
-    output_bias: Tensor | None
-
-    @property
-    def mixers(self) -> Sequence[HasGate]: ...  # noqa: D102
-    def heads(self, layer: int) -> int: ...  # noqa: D102
-    def hidden(self, input_ids: Tensor, **extras: Tensor) -> Tensor: ...  # noqa: D102
-    def parameters(self) -> Iterator[Tensor]: ...  # noqa: D102
-    def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
+from groundscope.models.base import LanguageModel
+from groundscope.models.gate import Gate, gated
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +25,7 @@ class HeadIndex:
     heads: Int[np.ndarray, " head"]
 
     @classmethod
-    def of(cls, model: Analysable, layers: Sequence[int] | None = None) -> "HeadIndex":
+    def of(cls, model: LanguageModel, layers: Sequence[int] | None = None) -> "HeadIndex":
         """Enumerate the heads of ``layers`` (None: all). Empty for a model without mixing matrices.
 
         Raises AnalysisError for layers that do not exist.
@@ -114,8 +99,13 @@ def head_name(layer: int, head: int) -> str:
     return f"L{layer}H{head}"
 
 
+def under(model: LanguageModel, gates: dict[int, Gate]) -> AbstractContextManager[None]:
+    """`gated`, and nothing at all where there are no gates: a model without heads runs as well."""
+    return gated(model, gates) if gates else nullcontext()
+
+
 @contextmanager
-def analysing(model: Analysable) -> Iterator[None]:
+def analysing(model: LanguageModel) -> Iterator[None]:
     """Eval mode and parameters without gradients; both are put back as they were, also on error.
 
     Gradients flow to gates alone, so nothing is kept for the layers below the first gate and no weight gradient is

@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
-from groundscope.mechanism.heads import Analysable, HeadIndex, analysing
+from groundscope.mechanism.heads import HeadIndex, analysing, under
 from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
-from groundscope.mechanism.readout import target_surprisal
-from groundscope.models.gate import Gate, gated
+from groundscope.mechanism.readout import last_states, target_surprisal
+from groundscope.models.base import LanguageModel
+from groundscope.models.gate import Gate
 
 CHANGED = 1e-5
 """Relative change of the last state from which on its logits count as changed; rounding between batches is below."""
@@ -58,7 +59,7 @@ def zero_outputs() -> Replacement:
     return Replacement(Ablation.ZERO, lambda _: None)
 
 
-def mean_outputs(model: Analysable, reference: Int[Tensor, "text time"]) -> Replacement:
+def mean_outputs(model: LanguageModel, reference: Int[Tensor, "text time"]) -> Replacement:
     """Removed heads put out their mean over all positions of ``reference``: what they say whatever they see."""
     with analysing(model), torch.no_grad():
         outputs = head_outputs(model, reference)
@@ -67,7 +68,7 @@ def mean_outputs(model: Analysable, reference: Int[Tensor, "text time"]) -> Repl
 
 
 def resampled_outputs(
-    model: Analysable, prompts: PromptBatch, seed: int, donors: Int[Tensor, "prompt time"] | None = None
+    model: LanguageModel, prompts: PromptBatch, seed: int, donors: Int[Tensor, "prompt time"] | None = None
 ) -> Replacement:
     """Removed heads put out what they put out on another prompt, at the same position.
 
@@ -84,7 +85,7 @@ def resampled_outputs(
     return Replacement(Ablation.RESAMPLE, lambda which: head_outputs(model, ids[which.to(ids.device)]))
 
 
-def head_outputs(model: Analysable, input_ids: Int[Tensor, "batch time"]) -> Outputs:
+def head_outputs(model: LanguageModel, input_ids: Int[Tensor, "batch time"]) -> Outputs:
     """Return every head's output ``M v`` at every position, layer by layer."""
     seen: Outputs = {}
     one = torch.ones(1, 1, 1, 1, device=model.unembedding.device)
@@ -92,14 +93,13 @@ def head_outputs(model: Analysable, input_ids: Int[Tensor, "batch time"]) -> Out
         layer: Gate(values=one, watch_output=lambda output, layer=layer: seen.update({layer: output.detach()}))
         for layer in HeadIndex.of(model).chosen_layers
     }
-    if gates:
-        with gated(model, gates):
-            model.hidden(input_ids.to(one.device))
+    with under(model, gates):
+        model.hidden(input_ids.to(one.device))
     return seen
 
 
 def ablate(
-    model: Analysable,
+    model: LanguageModel,
     prompts: PromptBatch,
     which: Int[Tensor, " run"],
     removed: Bool[Tensor, "run head"],
@@ -121,7 +121,7 @@ def ablate(
     size = micro_batch(_bytes_per_run(model, prompts.time), budget)
     runs, back = _distinct(which, removed)
     with analysing(model), torch.no_grad():
-        plain = torch.cat(in_micro_batches(lambda part: _last_states(model, prompts[part]), len(prompts), size))
+        plain = torch.cat(in_micro_batches(lambda part: last_states(model, prompts[part]), len(prompts), size))
 
         def work(part: slice) -> tuple[Tensor, Tensor]:
             return _run(model, index, prompts, plain, runs[0][part], runs[1][part], replacement)
@@ -132,7 +132,7 @@ def ablate(
 
 
 def removal_effects(
-    model: Analysable, prompts: PromptBatch, *, replacement: Replacement | None = None, budget: int = BUDGET
+    model: LanguageModel, prompts: PromptBatch, *, replacement: Replacement | None = None, budget: int = BUDGET
 ) -> Float[Tensor, "prompt head"]:
     """Return by how many nats the target's surprisal rises when each head alone is removed.
 
@@ -147,7 +147,7 @@ def removal_effects(
 
 
 def _run(
-    model: Analysable,
+    model: LanguageModel,
     index: HeadIndex,
     prompts: PromptBatch,
     plain: Float[Tensor, "prompt d_model"],
@@ -162,19 +162,12 @@ def _run(
         outputs = {layer: o if len(o) == 1 else o[place.to(device)] for layer, o in outputs.items()}
     gates = index.gates(removed.to(device), outputs)
     here = prompts[which.to(device)]
-    if gates:
-        with gated(model, gates):
-            last = _last_states(model, here)
-    else:
-        last = _last_states(model, here)
+    with under(model, gates):
+        last = last_states(model, here)
     before = plain[which.to(device)]
     scale = before.abs().amax(dim=1)
     changed = (last - before).abs().amax(dim=1) > CHANGED * scale
     return target_surprisal(model, last, here.targets).cpu(), changed.cpu()
-
-
-def _last_states(model: Analysable, prompts: PromptBatch) -> Float[Tensor, "prompt d_model"]:
-    return model.hidden(prompts.input_ids, **prompts.extras)[:, -1]
 
 
 def _distinct(
@@ -187,7 +180,7 @@ def _distinct(
     return (which[first], removed[first]), torch.from_numpy(back.reshape(-1))
 
 
-def _bytes_per_run(model: Analysable, time: int) -> int:
+def _bytes_per_run(model: LanguageModel, time: int) -> int:
     """Estimate: some twelve states of the residual stream's width at a time, and the last position's logits twice."""
     vocab, d_model = model.unembedding.shape
     return (12 * time * d_model + 2 * vocab) * 4

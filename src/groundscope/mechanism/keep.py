@@ -12,10 +12,11 @@ from torch import Tensor
 from groundscope.mechanism.causal import CausalOptions, replacement_for
 from groundscope.mechanism.causal_table import TEST_COLUMNS, mixer_names, paired_test
 from groundscope.mechanism.controls import random_heads
-from groundscope.mechanism.heads import Analysable, HeadIndex
+from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.intervention import ablate
 from groundscope.mechanism.memory import BUDGET
 from groundscope.mechanism.prompts import PromptBatch
+from groundscope.models.base import LanguageModel
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
 
 KEEP = TableSchema(
@@ -42,7 +43,7 @@ KEEP_FAMILY = ("arch", "seed", "role", "ablation", "layer")
 
 
 def keep_table(
-    model: Analysable,
+    model: LanguageModel,
     groups: Sequence[PromptBatch],
     found: Sequence[Bool[Tensor, "prompt head"]],
     role: str,
@@ -89,7 +90,7 @@ def keep_table(
 
 
 def _keep_layer(
-    model: Analysable,
+    model: LanguageModel,
     index: HeadIndex,
     layer: int,
     prompts: PromptBatch,

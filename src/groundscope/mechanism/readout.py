@@ -5,10 +5,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from groundscope.mechanism.heads import Analysable
+from groundscope.mechanism.prompts import PromptBatch
+from groundscope.models.base import LanguageModel
 
 
-def read_logits(model: Analysable, states: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape vocab"]:
+def last_states(model: LanguageModel, prompts: PromptBatch) -> Float[Tensor, "prompt d_model"]:
+    """Return the state after the final norm at each prompt's last position."""
+    return model.hidden(prompts.input_ids, **prompts.extras)[:, -1]  # type: ignore[call-arg]
+
+
+def read_logits(model: LanguageModel, states: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape vocab"]:
     """Return the logits, in at least fp32, of states after the final norm; a model's soft cap is honoured."""
     logits = functional.linear(states, model.unembedding, model.output_bias)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -17,7 +23,7 @@ def read_logits(model: Analysable, states: Float[Tensor, "*shape d_model"]) -> F
 
 
 def target_surprisal(
-    model: Analysable, states: Float[Tensor, "*shape d_model"], targets: Int[Tensor, "*shape"]
+    model: LanguageModel, states: Float[Tensor, "*shape d_model"], targets: Int[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
     """Return ``-ln P(target)`` in nats from states after the final norm."""
     logits = read_logits(model, states)

@@ -7,7 +7,6 @@ to a few numbers per head the moment it exists; whole maps are kept only for the
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
@@ -16,11 +15,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from groundscope.mechanism.heads import Analysable, HeadIndex, analysing
+from groundscope.mechanism.heads import HeadIndex, analysing, under
 from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
-from groundscope.mechanism.readout import target_surprisal
-from groundscope.models.gate import Gate, gated
+from groundscope.mechanism.readout import last_states, target_surprisal
+from groundscope.models.base import LanguageModel
+from groundscope.models.gate import Gate
 
 Rows = Literal["all", "last"]
 
@@ -67,7 +67,7 @@ class Saliency:
 
 
 def saliency(
-    model: Analysable,
+    model: LanguageModel,
     prompts: PromptBatch,
     *,
     layers: Sequence[int] | None = None,
@@ -96,7 +96,7 @@ def saliency(
         return Saliency.join(in_micro_batches(score, len(prompts), size))
 
 
-def bytes_per_prompt(model: Analysable, index: HeadIndex, time: int, rows: Rows = "all") -> int:
+def bytes_per_prompt(model: LanguageModel, index: HeadIndex, time: int, rows: Rows = "all") -> int:
     """Estimate what one prompt takes at the peak of `saliency`, in bytes.
 
     Per gated head M, the gated M and their two gradients, or eight such maps where M is itself a product (Mamba-2);
@@ -112,7 +112,9 @@ def bytes_per_prompt(model: Analysable, index: HeadIndex, time: int, rows: Rows 
     return (maps + states + 2 * model.unembedding.shape[0]) * max(width, 4)
 
 
-def _score(model: Analysable, index: HeadIndex, prompts: PromptBatch, rows: Rows, keep_maps: Sequence[int]) -> Saliency:
+def _score(
+    model: LanguageModel, index: HeadIndex, prompts: PromptBatch, rows: Rows, keep_maps: Sequence[int]
+) -> Saliency:
     kept = torch.isin(prompts.numbers, torch.tensor(list(keep_maps), dtype=prompts.numbers.dtype))
     prompts = prompts.to(model.unembedding.device)
     scores: dict[int, dict[str, Tensor]] = {}
@@ -131,9 +133,9 @@ def _score(model: Analysable, index: HeadIndex, prompts: PromptBatch, rows: Rows
         ones.register_hook(partial(reduce_layer, layer))
         gates[layer] = Gate(values=ones, rows=only)
 
-    with gated(model, gates) if gates else nullcontext():
-        hidden = model.hidden(prompts.input_ids, **prompts.extras)
-    loss = target_surprisal(model, hidden[:, -1], prompts.targets)
+    with under(model, gates):
+        last = last_states(model, prompts)
+    loss = target_surprisal(model, last, prompts.targets)
     if gates:
         torch.autograd.grad(loss.sum(), one)  # a sum: each prompt's loss reaches its own maps only
     nothing = _reduce(one.detach().expand(len(prompts), 0, 1, prompts.time), prompts, kept)
