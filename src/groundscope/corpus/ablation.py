@@ -1,0 +1,144 @@
+"""Corpora without some of their co-occurring chunks, and controls that lost as much of everything else.
+
+What remains of grounding in a model trained on such a corpus did not come from word and scene standing side by side
+(Wu et al. 2025, co-occurrence ablation).
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int
+from pydantic import BaseModel, ConfigDict, Field
+
+from groundscope.corpus.chunks import Corpus, content_hash
+from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
+from groundscope.corpus.utterance import Channel
+from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.errors import CorpusError
+from groundscope.files import atomic_directory, write_json
+from groundscope.statistics.resampling import generator
+
+
+class Arm(StrEnum):
+    """Which chunks are removed."""
+
+    COOCCURRING = "cooccurring"
+    """Chunks that hold one of the words in the scene and in speech."""
+    CONTROL = "control"
+    """As many of the other chunks: the same loss of text, co-occurrence untouched."""
+
+
+class Ablation(BaseModel):
+    """What was removed from a corpus; stands in the ablated corpus's card under ``provenance.ablation``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: Arm = Field(description="cooccurring, or control")
+    share: float = Field(
+        ge=0, le=1, description="share of the co-occurring chunks that is removed, or its size matched"
+    )
+    seed: int = Field(description="seed of the random choice")
+    words: tuple[str, ...] = Field(min_length=1, description="words that define co-occurrence")
+    chunks: int = Field(ge=0, description="chunks before")
+    cooccurring: int = Field(ge=0, description="co-occurring chunks before")
+    removed: int = Field(ge=0, description="chunks removed")
+    source: str = Field(description="content hash of the corpus before")
+
+
+def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm: Arm, seed: int = 0) -> Corpus:
+    """Write ``corpus`` without a random ``share`` of its co-occurring chunks, or without as many others, to ``out``.
+
+    Larger shares remove what smaller ones do and more (same seed), so that a series of shares is one dose. The chunks
+    keep their order and the vocabulary its ids; its counts and the card are those of what is left. Measure ablated
+    corpora on a fixed list of words with a minimum of 1, for the counts fall with the chunks. Raises CorpusError where
+    the control arm lacks chunks to remove, or nothing would be left, and VocabularyError for an unknown word.
+    """
+    together = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
+    kept = ~_removed(together, share, arm, seed)
+    if not kept.any():
+        raise CorpusError(
+            f"All {len(kept):,} chunks of {corpus.path} are co-occurring ones, so removing {share:.0%} of them leaves "
+            "nothing. Remove fewer, or name fewer words."
+        )
+    record = Ablation(
+        arm=arm,
+        share=share,
+        seed=seed,
+        words=tuple(words),
+        chunks=len(kept),
+        cooccurring=int(together.sum()),
+        removed=int((~kept).sum()),
+        source=corpus.card.content_hash,
+    )
+    with atomic_directory(out) as folder:
+        chunks = _write_kept(folder / "chunks.npy", corpus.chunks, kept)
+        vocabulary = _recounted(corpus.vocabulary, chunks)
+        vocabulary.save(folder / "vocabulary.json")
+        vocabulary.save_tokenizer(folder / "tokenizer.json")
+        (folder / "problems.parquet").write_bytes((corpus.path / "problems.parquet").read_bytes())
+        is_env = vocabulary.is_env
+        changed = {
+            "tokens": chunks.size,
+            "chunks": len(chunks),
+            "share_env": float(np.mean([is_env[row].any() for row in chunks])),
+            "share_cooccurring": float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
+            "share_cooccurring_words": float(together[kept].mean()),
+            "unknown_share": {channel: _unknown_share(vocabulary, channel) for channel in Channel},
+            "provenance": {**corpus.card.provenance, "ablation": record.model_dump(mode="json")},
+            "content_hash": content_hash(chunks, vocabulary),
+        }
+        write_json(folder / "card.json", corpus.card.model_copy(update=changed).model_dump(mode="json"))
+        del chunks  # the mapping must not outlive the temporary folder
+    return Corpus.open(out)
+
+
+def _removed(
+    together: Bool[np.ndarray, " n_chunks"], share: float, arm: Arm, seed: int
+) -> Bool[np.ndarray, " n_chunks"]:
+    """Mark the chunks to remove: the first of an order that depends on the seed alone."""
+    wanted = round(share * int(together.sum()))
+    pool = np.flatnonzero(together if arm is Arm.COOCCURRING else ~together)
+    if wanted > len(pool):
+        most = len(pool) / int(together.sum())
+        raise CorpusError(
+            f"The control arm must lose {wanted:,} chunks that do not co-occur, but there are {len(pool):,}. "
+            f"Ask for a share of at most {most:.2f}, or name fewer words."
+        )
+    removed = np.zeros(len(together), dtype=bool)
+    removed[generator(seed, f"ablation {arm}").permutation(pool)[:wanted]] = True
+    return removed
+
+
+def _write_kept(
+    path: Path, chunks: Int[np.ndarray, "n_chunks length"], kept: Bool[np.ndarray, " n_chunks"]
+) -> Int[np.ndarray, "n_kept length"]:
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(int(kept.sum()), chunks.shape[1]))
+    row = 0
+    for start, block in blocks(chunks):
+        rows = block[kept[start : start + len(block)]]
+        file[row : row + len(rows)] = rows
+        row += len(rows)
+    file.flush()
+    return file
+
+
+def _recounted(vocabulary: Vocabulary, chunks: Int[np.ndarray, "n_chunks length"]) -> Vocabulary:
+    """The same entries under the same ids, with their counts in these chunks."""
+    counted = np.zeros(len(vocabulary), dtype=np.int64)
+    for _, block in blocks(chunks):
+        counted += np.bincount(block.ravel(), minlength=len(vocabulary))
+    counts = counted.tolist()
+    words = vocabulary.to_json()["words"]  # in the order of their ids, which are the last
+    return Vocabulary(
+        documents=counts[vocabulary.document_id],
+        unknown={channel: counts[vocabulary.unknown_id(channel)] for channel in Channel},
+        speakers=[(code, counts[vocabulary.speaker_id(code)]) for code in vocabulary.speakers],
+        words=[(form, channel, n) for (form, channel, _), n in zip(words, counts[-len(words) :], strict=True)],
+    )
+
+
+def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
+    tokens = int(vocabulary.counts[vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan].sum())
+    return int(vocabulary.counts[vocabulary.unknown_id(channel)]) / tokens if tokens else None

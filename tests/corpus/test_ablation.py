@@ -1,0 +1,104 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from groundscope.corpus.ablation import Arm, ablate
+from groundscope.corpus.chunks import ChunkOptions, Corpus, build_corpus
+from groundscope.corpus.cooccurrence import cooccurring, cooccurring_any, forms_in_both
+from groundscope.corpus.toywords import NOUNS
+from groundscope.corpus.toyworld import ToyWorld, ToyWorldOptions
+from groundscope.corpus.utterance import Channel, Document, Utterance
+from groundscope.errors import CorpusError, VocabularyError
+
+SHARES = (0.0, 0.25, 0.5, 1.0)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    world = ToyWorld(ToyWorldOptions(documents=150, nouns=80))
+    folder = tmp_path_factory.mktemp("world") / "corpus"
+    return build_corpus(world.documents(), folder, ChunkOptions(length=64), provenance={"reader": "toyworld"})
+
+
+@pytest.fixture(scope="module")
+def words(corpus):
+    """Words of which neither all nor no chunks have a pair."""
+    nouns = set(NOUNS)
+    return tuple(form for form in forms_in_both(corpus.vocabulary) if form in nouns)[:4]
+
+
+@pytest.fixture(scope="module")
+def together(corpus, words):
+    held = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
+    assert 0.05 < held.mean() < 0.5
+    return held
+
+
+def rows(chunks):
+    return [row.tobytes() for row in np.asarray(chunks)]
+
+
+@pytest.mark.parametrize("arm", Arm)
+@pytest.mark.parametrize("share", SHARES)
+def test_each_arm_loses_what_it_should(corpus, words, together, arm, share, tmp_path):
+    left = ablate(corpus, words, tmp_path / "left", share=share, arm=arm)
+    removed = round(share * together.sum())
+    assert len(left.chunks) == len(corpus.chunks) - removed
+    now = int(cooccurring_any(left.chunks, left.vocabulary, words).sum())
+    assert now == together.sum() - (removed if arm is Arm.COOCCURRING else 0)
+    if arm is Arm.COOCCURRING and share == 1:
+        assert not cooccurring(left.chunks, left.vocabulary, words).any()
+
+
+def test_what_is_left_keeps_order_and_ids_and_is_counted_anew(corpus, words, tmp_path):
+    left = ablate(corpus, words, tmp_path / "left", share=0.5, arm=Arm.COOCCURRING)
+    left.verify()
+    assert left.vocabulary.tokens == corpus.vocabulary.tokens
+    np.testing.assert_array_equal(
+        left.vocabulary.counts, np.bincount(np.ravel(left.chunks), minlength=len(left.vocabulary))
+    )
+    before = iter(rows(corpus.chunks))
+    assert all(row in before for row in rows(left.chunks)), "a subsequence of what was there"
+    card = left.card
+    assert card.chunks == len(left.chunks)
+    assert card.tokens == left.chunks.size
+    assert card.provenance["reader"] == "toyworld"
+    assert card.provenance["ablation"]["source"] == corpus.card.content_hash
+    assert card.content_hash != corpus.card.content_hash
+    assert card.share_cooccurring_words == cooccurring_any(left.chunks, left.vocabulary, words).mean()
+
+
+def test_nothing_removed_is_the_same_text(corpus, words, tmp_path):
+    left = ablate(corpus, words, tmp_path / "left", share=0.0, arm=Arm.CONTROL)
+    np.testing.assert_array_equal(left.chunks, corpus.chunks)
+    assert left.card.content_hash == corpus.card.content_hash
+
+
+@pytest.mark.parametrize("arm", Arm)
+def test_larger_shares_remove_more_of_the_same(corpus, words, arm, tmp_path):
+    kept = [set(rows(ablate(corpus, words, tmp_path / str(s), share=s, arm=arm).chunks)) for s in SHARES]
+    assert all(more <= less for less, more in itertools.pairwise(kept))
+    same = ablate(corpus, words, tmp_path / "same", share=0.5, arm=arm)
+    other = ablate(corpus, words, tmp_path / "other", share=0.5, arm=arm, seed=1)
+    assert set(rows(same.chunks)) == kept[2]
+    assert set(rows(other.chunks)) != kept[2]
+
+
+def test_a_corpus_that_co_occurs_everywhere_cannot_be_ablated_away(tmp_path):
+    scene = Utterance("CHI", Channel.ENV, ("a", "horse"), "act", 1)
+    said = Utterance("CHI", Channel.LAN, ("the", "horse"), "main", 2)
+    talk = Document("talk", "", (scene, said) * 20, (), 20)
+    corpus = build_corpus([talk], tmp_path / "corpus", ChunkOptions(length=12), provenance={})
+    with pytest.raises(CorpusError, match=r"must lose 5 chunks that do not co-occur, but there are 0.*at most 0.00"):
+        ablate(corpus, ["horse"], tmp_path / "left", share=0.5, arm=Arm.CONTROL)
+    with pytest.raises(CorpusError, match="leaves nothing"):
+        ablate(corpus, ["horse"], tmp_path / "left", share=1.0, arm=Arm.COOCCURRING)
+    with pytest.raises(VocabularyError, match="dragon"):
+        ablate(corpus, ["dragon"], tmp_path / "left", share=1.0, arm=Arm.COOCCURRING)
+    assert not (tmp_path / "left").exists()
+
+
+def test_an_ablated_corpus_opens_like_any_other(corpus, words, tmp_path):
+    ablate(corpus, words, tmp_path / "left", share=0.25, arm=Arm.COOCCURRING)
+    assert Corpus.open(tmp_path / "left").problems().equals(corpus.problems())
