@@ -84,7 +84,7 @@ def main() -> None:
         started = time.process_time()
         counts = run()
         table.add_row(name, *(f"{count:,}" for count in counts), f"{time.process_time() - started:.1f}")
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":
