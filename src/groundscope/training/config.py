@@ -27,51 +27,54 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: PositiveInt = Field(20_000, description="optimizer steps of the whole run")
-    batch_size: PositiveInt = Field(16, description="sequences per optimizer step, over all processes")
+    steps: PositiveInt = Field(default=20_000, description="optimizer steps of the whole run")
+    batch_size: PositiveInt = Field(default=16, description="sequences per optimizer step, over all processes")
     accumulate: PositiveInt = Field(
-        1, description="parts that a process splits its share of a batch into, to save memory"
+        default=1, description="parts that a process splits its share of a batch into, to save memory"
     )
 
-    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-5, description="highest learning rate")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=5e-5, description="highest learning rate")
     schedule: Literal["linear", "cosine", "constant"] = Field(
-        "linear", description="how the learning rate goes on after the warm-up; linear and cosine end at 0"
+        default="linear", description="how the learning rate goes on after the warm-up; linear and cosine end at 0"
     )
-    warmup_steps: NonNegativeInt = Field(1000, description="steps over which the learning rate rises from 0")
+    warmup_steps: NonNegativeInt = Field(default=1000, description="steps over which the learning rate rises from 0")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.01, description="AdamW's decoupled decay of matrices; vectors are never decayed"
+        default=0.01, description="AdamW's decoupled decay of matrices; vectors are never decayed"
     )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        (0.9, 0.999), description="AdamW's decay of the first and second moments"
+        default=(0.9, 0.999), description="AdamW's decay of the first and second moments"
     )
-    eps: Annotated[float, Field(gt=0)] = Field(1e-8, description="AdamW's epsilon")
+    eps: Annotated[float, Field(gt=0)] = Field(default=1e-8, description="AdamW's epsilon")
     clip: Annotated[float, Field(gt=0)] | None = Field(
-        1.0, description="greatest norm of the gradient over all weights; none: not clipped"
+        default=1.0, description="greatest norm of the gradient over all weights; none: not clipped"
     )
 
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto",
+        default="auto",
         description="bf16: matrix products in bfloat16, weights in float32; auto: bf16 where the hardware has it",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="kind of device; for several of them start with torchrun, one process per device"
+        default="auto", description="kind of device; for several of them start with torchrun, one process per device"
     )
     strategy: Literal["auto", "ddp", "fsdp"] = Field(
-        "auto", description="several processes: a copy of the weights in each (ddp) or a share (fsdp); auto: ddp"
+        default="auto",
+        description="several processes: a copy of the weights in each (ddp) or a share (fsdp); auto: ddp",
     )
-    compile: bool = Field(False, description="torch.compile the model; measure before you use it on a CPU")
+    compile: bool = Field(default=False, description="torch.compile the model; measure before you use it on a CPU")
 
     checkpoints: CheckpointRule = Field(
-        "paper",
+        default="paper",
         description="steps whose weights are kept: paper (0, 150, 300, then every 500), {every: n}, {log: n} or "
         "a list of steps; the last step always is",
     )
-    keep: Literal["fp32", "bf16"] = Field("fp32", description="type of the kept weights; bf16 halves their size")
+    keep: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="type of the kept weights; bf16 halves their size"
+    )
     state_every: PositiveInt | Annotated[str, Field(pattern=r"^[1-9]\d*s$")] = Field(
-        "120s", description="steps (500) or seconds (120s) between two states that a stopped run goes on from"
+        default="120s", description="steps (500) or seconds (120s) between two states that a stopped run goes on from"
     )
     track: str | None = Field(
-        None, description="also log to this module, which speaks as Weights & Biases does: trackio or wandb"
+        default=None, description="also log to this module, which speaks as Weights & Biases does: trackio or wandb"
     )
 
     @model_validator(mode="after")

@@ -109,8 +109,11 @@ def begin(out: Path, card: RunCard) -> None:
             raise GroundscopeError(
                 f"{out} holds another run: {'; '.join(changes)}. Train into a new folder, or delete this one."
             )
-    for leftover in (*out.glob("*/.*.partial"), *out.glob("*/.*.retired")):  # of a kill during a write
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in (*out.rglob(".*.partial"), *out.rglob(".*.retired")):  # of a kill during a write
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)  # it may have lain in a directory that is gone by now
     write_json(out / RUN, card.model_dump(mode="json"))
 
 
