@@ -168,3 +168,15 @@ def make_run() -> MakeRun:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def plain_run(tmp_path_factory: pytest.TempPathFactory, make_run: MakeRun) -> Path:
+    """Two models, two seeds, two directions; only to be read."""
+    return make_run(tmp_path_factory.mktemp("runs") / "toyworld", description=f"A study of {NASTY} & others")
+
+
+@pytest.fixture(scope="session")
+def nasty() -> str:
+    """A word that must never reach a page as it is."""
+    return NASTY

@@ -46,6 +46,11 @@ class Run:
         return str(self.resolved.get("name") or self.folder.resolve().name)
 
     @property
+    def description(self) -> str:
+        """What the study file says about itself."""
+        return str(self.resolved.get("description", ""))
+
+    @property
     def version(self) -> str:
         """Version of the program that writes the page."""
         return __version__

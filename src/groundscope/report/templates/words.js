@@ -139,12 +139,16 @@
   }
   function drawWord() {
     byId("word-title").textContent = data.words[current];
+    byId("word-category").textContent = data.categories[current];
     const traces = [];
-    const facts = [];
+    byId("word-facts").replaceChildren();
     const all = data.series[state.direction] ?? {};
     for (const arch of page.archs.map((each) => each.name).filter((name) => state.archs.has(name) && all[name])) {
       const one = all[arch], last = one.steps.length - 1;
-      facts.push(`${arch}: G ${written(gainAt(one, current, last))} nats at the end, ${whole(countAt(one, current, last))} co-occurring chunks seen`);
+      const row = byId("word-facts").insertRow();
+      for (const text of [arch, ...[one.match, one.mismatch].map((grid) => written(grid[current][last])),
+        written(gainAt(one, current, last)), whole(countAt(one, current, last))]) row.insertCell().textContent = text;
+      row.cells[0].className = "text";
       const seeds = Object.entries(one.gain);
       for (const [seed, grid] of seeds) {
         traces.push({
@@ -158,7 +162,6 @@
         });
       }
     }
-    byId("word-facts").textContent = [data.categories[current], ...facts].filter(Boolean).join(" · ");
     plot(byId("word-chart"), "word", traces.map(onScale), {
       height: 340, margin: { l: 52, r: 12, t: 10, b: 44 }, hovermode: "closest", showlegend: true,
       legend: { orientation: "h", y: 1.12, x: 0 },

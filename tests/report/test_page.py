@@ -1,0 +1,156 @@
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from groundscope.errors import GroundscopeError
+from groundscope.report.findings import claims
+from groundscope.report.page import embedded, write_page
+from groundscope.report.run import open_run
+from groundscope.report.sections import SECTIONS, flattened, grouped
+
+
+@pytest.fixture(scope="module")
+def page(plain_run: Path) -> str:
+    return write_page(plain_run).read_text(encoding="utf-8")
+
+
+def own(page: str) -> str:
+    """The page without Plotly, which names addresses that it never asks for here."""
+    return page.replace(get_plotlyjs(), "")
+
+
+def test_it_lies_in_the_run_and_is_small(plain_run: Path, page: str) -> None:
+    assert (plain_run / "report" / "index.html").stat().st_size < 6e6
+    assert "</html>" in page
+
+
+def test_it_asks_nothing_of_any_network(page: str) -> None:
+    assert not re.search(r"(https?:)?//[\w.-]+\.\w{2,}", own(page).replace("http://www.w3.org/2000/svg", ""))
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', own(page))
+    assert addresses
+    assert all(address.startswith(("#", "../")) for address in addresses)
+
+
+def test_its_policy_allows_its_own_scripts_and_no_other(page: str) -> None:
+    scripts = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1])  # type: ignore[index]
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = re.search(r"script-src ([^;]*)", policy)
+    assert allowed is not None
+    assert allowed[1].split() == [f"'sha256-{digest}'" for digest in digests]
+    assert len(scripts) == 4
+    assert policy.startswith("default-src 'none'")
+
+
+def test_no_string_of_a_corpus_or_study_becomes_markup(page: str, nasty: str) -> None:
+    assert nasty not in page
+    assert html.escape(nasty) in page  # the description, the command, a collection
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', page, flags=re.DOTALL)[1])  # type: ignore[index]
+    assert nasty in data["words"]["words"]
+
+
+def test_embedded_json_survives_hostile_strings() -> None:
+    hostile = {"a": "</script><!--", "b": "\u2028 & ' \" \\", "c": [None, 1.5, "é"]}
+    text = str(embedded(hostile))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == hostile
+    with pytest.raises(ValueError):
+        embedded(float("nan"))
+
+
+def test_it_states_every_finding(plain_run: Path, page: str) -> None:
+    run = open_run(plain_run)
+    for claim in claims(run.evidence, run.recurrent):
+        assert html.escape(claim.title) in page
+        for statement in claim.statements:
+            assert html.escape(statement.sentence) in page
+    assert "2 models, 2 seeds each" in page
+
+
+def test_its_numbers_table_has_a_row_per_checkpoint(plain_run: Path, page: str) -> None:
+    run = open_run(plain_run)
+    row = run.evidence.filter(arch="lstm-4", direction="env2lan", step=800).row(0, named=True)  # type: ignore[union-attr]
+    assert f"<td>{row['match_nats']:.2f}</td><td>{row['mismatch_nats']:.2f}</td><td>{row['gain_nats']:.2f}</td>" in page
+
+
+def test_same_tables_same_bytes(plain_run: Path, page: str, tmp_path: Path) -> None:
+    copy = tmp_path / "toyworld"
+    shutil.copytree(plain_run, copy)
+    assert write_page(copy).read_text(encoding="utf-8") == page
+
+
+def test_links_lead_from_wherever_the_page_is_to_the_tables(plain_run: Path, tmp_path: Path) -> None:
+    page = write_page(plain_run, tmp_path / "elsewhere" / "a page.html")
+    address = re.search(r'href="([^"]*/tables/gain\.parquet)"', page.read_text(encoding="utf-8"))
+    assert address is not None
+    assert (page.parent / address[1]).resolve() == (plain_run / "tables" / "gain.parquet").resolve()
+
+
+@pytest.mark.parametrize(
+    ("parts", "sections"),
+    [
+        (["tables/evidence.parquet"], ["surprisal", "gain", "cooccurrence"]),
+        (["tables/gain.parquet"], ["words"]),
+        (["tables/loss.parquet"], ["loss"]),
+        (["corpus/card.json"], ["corpus"]),
+        (["study.yaml", "resolved.json"], ["settings"]),
+        (["provenance.json"], ["provenance"]),
+        (
+            [f"tables/{name}.parquet" for name in ("evidence", "gain", "loss")],
+            ["surprisal", "gain", "cooccurrence", "words", "loss", "tables"],
+        ),
+    ],
+)
+def test_a_missing_part_is_named_and_the_rest_is_shown(
+    parts: list[str], sections: list[str], plain_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(plain_run, run)
+    for part in parts:
+        (run / part).unlink()
+    page = write_page(run).read_text(encoding="utf-8")
+    found = re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, flags=re.DOTALL)
+    absent = [name for name, content in found if "Not measured in this run" in content.split("</h2>")[1][:80]]
+    assert absent == sections
+    assert len(found) == len(SECTIONS)
+
+
+def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert "Not measured in this run." in page
+    assert set(re.findall(r'class="statement" data-verdict="([\w ]+)"', page)) == {"not tested"}
+
+
+def test_a_damaged_table_is_named(plain_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(plain_run, run)
+    (run / "tables" / "gain.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(GroundscopeError, match=r"gain\.parquet"):
+        write_page(run, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_seed_that_stopped_early_is_named(make_run, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", directions=["env2lan"], steps_of={("lstm-4", 142): (0, 50, 100)})
+    page = write_page(run).read_text(encoding="utf-8")
+    assert "lstm-4 seed 142 at step 100 of 1,500" in page
+
+
+def test_one_model_one_seed_one_checkpoint(make_run, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", archs=["transformer-4"], seeds=[42], steps=[0], directions=["env2lan"])
+    page = write_page(run).read_text(encoding="utf-8")
+    assert "Step 0 is the only checkpoint." in page
+    assert 'name="direction"' not in page
+
+
+def test_settings_are_flattened_in_their_order() -> None:
+    tree = {"a": {"b": {"c": 1, "d": [True, None]}, "e": {}}, "f": "x", "g": []}
+    assert flattened(tree) == [("a.b.c", "1"), ("a.b.d", "yes, none"), ("f", "x"), ("g", "none")]
+    assert grouped(tree) == [("a", [("b.c", "1"), ("b.d", "yes, none")]), ("f", [("", "x")]), ("g", [("", "none")])]

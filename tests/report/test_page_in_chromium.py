@@ -1,0 +1,218 @@
+"""The page in a real browser: headless Chromium, no network, a profile of its own."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groundscope.report.page import write_page
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra: dev)")
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with chromedriver: apt install chromium-driver"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # selenium's sockets
+]
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1400,1000",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def address(plain_run: Path) -> str:
+    return write_page(plain_run).resolve().as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page freshly opened; whatever a test does, the console must stay silent."""
+    browser.get(address)
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def run(page: Any, script: str, *arguments: Any) -> Any:
+    return page.execute_script(script, *arguments)
+
+
+def choose(page: Any, name: str, value: str) -> None:
+    """Click a radio button or checkbox by its name and value, as a person would."""
+    run(page, "document.querySelector(`[name='${arguments[0]}'][value='${arguments[1]}']`).click()", name, value)
+
+
+def type_into(page: Any, identity: str, text: str) -> None:
+    """Set a field's value and tell the page."""
+    script = "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
+    run(
+        page,
+        script + "field.dispatchEvent(new Event('input')); field.dispatchEvent(new Event('change'))",
+        identity,
+        text,
+    )
+
+
+def lines(page: Any, figure: str) -> list[dict[str, Any]]:
+    """The visible traces of a figure that carry data: their model, direction, measure and x."""
+    script = """
+      return document.querySelector(`[data-figure='${arguments[0]}']`).data
+        .filter((trace) => trace.visible && trace.hovertemplate).map(({ meta, x }) => ({ ...meta, x }))
+    """
+    return run(page, script, figure)
+
+
+def words_shown(page: Any) -> list[str]:
+    script = "return [...document.querySelectorAll('#tiles li:not([hidden]) .tile-word')].map((one) => one.textContent)"
+    return run(page, script)
+
+
+def test_every_figure_is_drawn(page: Any) -> None:
+    drawn = run(
+        page,
+        "return [...document.querySelectorAll('.chart')].map((one) => one.querySelectorAll('.scatterlayer .js-line').length)",
+    )
+    assert len(drawn) == 6 + 1  # two models, gain, R-squared, explorer, loss; and the dialog's, which is not open
+    assert drawn.count(0) == 1
+    assert run(page, "return performance.getEntriesByType('resource').length") == 0
+
+
+def test_models_come_and_go_everywhere(page: Any) -> None:
+    assert {line["arch"] for line in lines(page, "gain")} == {"transformer-4", "lstm-4"}
+    choose(page, "arch", "lstm-4")
+    for figure in ("gain", "r-squared", "loss"):
+        assert {line["arch"] for line in lines(page, figure)} == {"transformer-4"}
+    hidden = (
+        "return [...document.querySelectorAll('.facet')].filter((one) => one.hidden).map((one) => one.dataset.arch)"
+    )
+    assert run(page, hidden) == ["lstm-4"]
+    choose(page, "arch", "lstm-4")
+    assert run(page, hidden) == []
+
+
+def test_direction_measure_and_scale_switch(page: Any) -> None:
+    choose(page, "direction", "lan2env")
+    assert {line["direction"] for line in lines(page, "gain") + lines(page, "r-squared")} == {"lan2env"}
+    choose(page, "measure", "raw")
+    assert {line["measure"] for line in lines(page, "r-squared")} == {"raw"}
+    assert "raw count" in run(page, "return document.getElementById('explorer-readout').textContent")
+    assert max(lines(page, "gain")[0]["x"]) < 10
+    choose(page, "scale", "linear")
+    assert max(lines(page, "gain")[0]["x"]) == 1500
+
+
+def test_words_are_found_sorted_and_never_run(page: Any, nasty: str) -> None:
+    everything = words_shown(page)
+    assert nasty in everything
+    type_into(page, "words-search", "DOG")
+    assert words_shown(page) == ["dog"]
+    assert run(page, "return document.getElementById('words-status').textContent").startswith("1 of 15 words")
+    type_into(page, "words-search", "<script>")
+    assert words_shown(page) == [nasty]
+    type_into(page, "words-search", "clothing")
+    assert 1 < len(words_shown(page)) < len(everything)
+    type_into(page, "words-search", "")
+    type_into(page, "words-sort", "name")
+    assert words_shown(page) == sorted(everything)
+    type_into(page, "words-sort", "gain")
+    values = run(page, "return [...document.querySelectorAll('.tile-value')].map((one) => Number(one.textContent))")
+    assert values == sorted(values, reverse=True)
+    with pytest.raises(Exception, match="no such alert"):
+        page.switch_to.alert  # noqa: B018
+
+
+def test_the_checkpoint_slider_moves_all_panels(page: Any) -> None:
+    script = (
+        "return [...document.querySelectorAll('.tile-value')].map((one) => Number(one.textContent.replace('−', '-')))"
+    )
+    end = run(page, script)
+    type_into(page, "words-step", "0")
+    start = run(page, script)
+    assert max(start) < 0.3 < min(end)
+    assert "step 0" in run(page, "return document.getElementById('words-status').textContent")
+
+
+def test_a_word_opens_closes_and_has_neighbours(page: Any, nasty: str) -> None:
+    type_into(page, "words-sort", "name")
+    run(page, "document.querySelector('.tile').click()")
+    title = "return document.getElementById('word-title').textContent"
+    assert run(page, "return document.getElementById('word-dialog').open")
+    assert run(page, title) == nasty
+    assert (
+        run(page, "return document.querySelectorAll('#word-chart .scatterlayer .js-line').length") == 4
+    )  # models x seeds
+    run(page, "document.getElementById('word-next').click()")
+    assert run(page, title) == words_shown(page)[1]
+    run(page, "document.querySelector('#word-dialog .close').click()")
+    assert not run(page, "return document.getElementById('word-dialog').open")
+
+
+def test_the_explorer_shows_the_regression_of_the_table(page: Any, plain_run: Path) -> None:
+    import polars as pl
+
+    type_into(page, "explorer-arch", "lstm-4")
+    type_into(page, "explorer-seed", "142")
+    type_into(page, "explorer-step", "4")
+    row = pl.read_parquet(plain_run / "tables" / "evidence.parquet").row(
+        by_predicate=(pl.col("arch") == "lstm-4")
+        & (pl.col("seed") == 142)
+        & (pl.col("step") == 300)
+        & (pl.col("direction") == "env2lan"),
+        named=True,
+    )
+    shown = run(page, "return document.getElementById('explorer-readout').textContent")
+    assert shown == f"step 300: R² = {row['r2_log']:.2f} (log count), 15 words".replace("= 0.", "= .")
+    assert len(run(page, "return document.getElementById('explorer-chart').data[0].x")) == 15
+
+
+def test_dark_and_light_change_paper_and_ink(page: Any) -> None:
+    look = """
+      const ink = document.querySelector("[data-figure='gain'] .xtick text").style.fill;
+      return [getComputedStyle(document.body).backgroundColor, ink]
+    """
+    before = run(page, look)
+    run(page, "document.getElementById('theme').click()")
+    after = run(page, look)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    run(page, "document.getElementById('theme').click()")
+    assert run(page, look) == before
+
+
+@pytest.mark.parametrize("width", [1400, 900, 390])
+def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page.refresh()
+        assert run(page, "return document.documentElement.scrollWidth") <= width
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_prints(page: Any) -> None:
+    printed = page.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    assert len(printed) > 20_000
