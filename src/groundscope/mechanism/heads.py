@@ -16,6 +16,9 @@ from groundscope.errors import AnalysisError
 from groundscope.models.base import LanguageModel
 from groundscope.models.gate import Gate, gated
 
+Outputs = dict[int, Float[Tensor, "_run _head _time _d_head"]]
+"""Layer -> its heads' outputs; one run or one position stands for all where the size is 1."""
+
 
 @dataclass(frozen=True, eq=False)
 class HeadIndex:
@@ -76,7 +79,7 @@ class HeadIndex:
     def gates(
         self,
         removed: Bool[Tensor, "run head"],
-        replacement: "dict[int, Float[Tensor, '#run head #time d_head']] | None" = None,
+        replacement: Outputs | None = None,
     ) -> dict[int, Gate]:
         """Return the gates that take each run's heads out, at all positions.
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
-from groundscope.mechanism.heads import HeadIndex, analysing, under
+from groundscope.mechanism.heads import HeadIndex, Outputs, analysing, under
 from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import last_states, target_surprisal
@@ -25,9 +25,6 @@ from groundscope.models.gate import Gate
 
 CHANGED = 1e-5
 """Relative change of the last state from which on its logits count as changed; rounding between batches is below."""
-
-Outputs = dict[int, Float[Tensor, "#batch head #time d_head"]]
-"""Layer -> its heads' outputs."""
 
 
 class Ablation(StrEnum):

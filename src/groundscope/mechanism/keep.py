@@ -45,7 +45,7 @@ KEEP_FAMILY = ("arch", "seed", "role", "ablation", "layer")
 def keep_table(
     model: LanguageModel,
     groups: Sequence[PromptBatch],
-    found: Sequence[Bool[Tensor, "prompt head"]],
+    found: Sequence[Bool[Tensor, "_prompt head"]],
     role: str,
     options: CausalOptions,
     identity: Mapping[str, Any],
