@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Logits that exist at one time. Larger parts amortise the accumulation of the unembedding's gradient.
-_LOGITS_BYTES = 64 * 2**20
+# Tokens are taken in parts of as many logits as this, but of no fewer tokens than that: each part adds to a gradient
+# as large as the unembedding, which costs about as much as the products of a hundred tokens.
+_PART_BYTES = 64 * 2**20
+_PART_TOKENS = 1024
+_SAFE_LOGIT = 16.0
 
 
 def linear_cross_entropy(
@@ -19,15 +22,14 @@ def linear_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return the mean of ``-ln softmax(hidden @ unembedding.T + bias)[target]`` in nats, over counted targets.
 
-    Equal to ``torch.nn.functional.cross_entropy`` of the full logits, in a fraction of its memory: tokens are taken
-    in parts, and each part's gradients are computed while its logits exist, so that walking back costs nothing.
-    Products follow autocast. Targets equal to ``ignore_index`` are not counted; where all are, the result is nan, as
-    torch's is.
+    Equal to ``torch.nn.functional.cross_entropy`` of the full logits, in a fraction of its memory: each part's
+    gradients are computed while its logits exist, so that walking back costs nothing (and can be done once).
+    Products follow autocast; under bf16 a token's loss is as exact as its bf16 logits are. Targets equal to
+    ``ignore_index`` are not counted; where none is counted, the result is nan, as torch's is.
     """
-    dtype = (
-        torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else hidden.dtype
-    )
-    return _LinearCrossEntropy.apply(hidden, unembedding, targets, bias, ignore_index, dtype)
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    return _LinearCrossEntropy.apply(hidden, unembedding, targets, bias, ignore_index, dtype)  # type: ignore[return-value]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -35,43 +37,53 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden, unembedding, targets, bias, ignore_index, dtype) -> Tensor:
         wants_hidden, wants_unembedding, _, wants_bias = ctx.needs_input_grad[:4]
         counted = targets != ignore_index
-        count = counted.sum()
-        targets = targets.where(counted, 0)
-        weights = counted.float() / count
-        matrix = unembedding.to(dtype)
+        weights = counted.float() / counted.sum()
+        targets = targets.where(counted, 0)[:, None]
+        states, matrix = hidden.to(dtype), unembedding.to(dtype)
         total = torch.zeros((), device=hidden.device)
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
         d_unembedding = torch.zeros_like(unembedding) if wants_unembedding else None
         d_bias = torch.zeros_like(bias) if wants_bias else None
-        part = max(1, _LOGITS_BYTES // (unembedding.shape[0] * dtype.itemsize))
-        for start in range(0, len(hidden), part):
-            rows = slice(start, start + part)
-            states, weight, target = hidden[rows].to(dtype), weights[rows], targets[rows, None]
-            logits = states @ matrix.T
+        size = _part_size(len(hidden), len(unembedding), dtype)
+        buffer = torch.empty(size, len(unembedding), dtype=dtype, device=hidden.device)
+        position = torch.arange(size, device=hidden.device)[:, None]
+        for start in range(0, len(hidden), size):
+            rows = slice(start, start + size)
+            state, weight, target = states[rows], weights[rows, None], targets[rows]
+            logits = torch.mm(state, matrix.T, out=buffer[: len(state)])
             if bias is not None:
                 logits += bias
+            # exp must not overflow; but small logits stay as they are, for a difference is rounded once more in bf16
             top = logits.amax(1, keepdim=True)
-            at_target = (logits.gather(1, target) - top).float().squeeze(1)
-            odds = logits.sub_(top).exp_()  # softmax, but for its denominator
-            denominator = odds.sum(1, dtype=torch.float32)
-            total += ((denominator.log() - at_target) * weight).sum()
-            # the denominator and the mean go onto the [token, d_model] side, which is far smaller
+            shift = top - top.clamp(-_SAFE_LOGIT, _SAFE_LOGIT)
+            at_target = (logits.gather(1, target) - shift).float()
+            odds = logits.sub_(shift).exp_()  # softmax, but for its denominator
+            denominator = odds.sum(1, keepdim=True)
+            total += ((denominator.float().log() - at_target) * weight).sum()
+            # d loss / d logits = weight * (odds / denominator - onehot). The factor common to a token goes onto
+            # the [token, d_model] side, which is far smaller.
+            odds[position[: len(state)], target] -= denominator  # scatter_ would copy all odds
             scale = weight / denominator
             if d_hidden is not None:
-                d_hidden[rows] = (odds @ matrix) * scale[:, None] - matrix[target[:, 0]] * weight[:, None]
+                d_hidden[rows] = (odds @ matrix) * scale
             if d_unembedding is not None:
-                d_unembedding += odds.T @ (states * scale[:, None]).to(dtype)
-                d_unembedding.index_add_(0, target[:, 0], (states * -weight[:, None]).to(d_unembedding.dtype))
+                d_unembedding += odds.T @ (state * scale).to(dtype)
             if d_bias is not None:
-                d_bias += (odds * scale[:, None]).sum(0)
-                d_bias.index_add_(0, target[:, 0], -weight.to(d_bias.dtype))
-        ctx.gradients = (d_hidden, d_unembedding, d_bias)
+                d_bias += (scale.to(dtype).T @ odds)[0]
+        ctx.gradients = d_hidden, d_unembedding, d_bias
         return total
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor):
-        (upstream,) = grad_outputs
         d_hidden, d_unembedding, d_bias = (
-            None if gradient is None else gradient * upstream for gradient in ctx.gradients
+            None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in ctx.gradients
         )
+        del ctx.gradients  # scaled in place to save a copy of the unembedding, so good for one walk back only
         return d_hidden, d_unembedding, None, d_bias, None, None
+
+
+def _part_size(tokens: int, vocab: int, dtype: torch.dtype) -> int:
+    """Tokens per part: parts of equal size, none above the limit."""
+    most = max(_PART_TOKENS, _PART_BYTES // (vocab * dtype.itemsize))
+    parts = -(-tokens // most)
+    return -(-tokens // max(parts, 1))
