@@ -116,7 +116,7 @@ def test_card_counts_what_was_read(tmp_path):
     env = [t for c in kept for t in c if t.endswith("<ENV>") and t != "<ENV>"]
     assert card.unknown_share == {ENV: env.count("<unk><ENV>") / len(env), LAN: 0.0}
     assert card.provenance["reader"] == "test"
-    assert set(card.provenance["versions"]) == {"groundscope", "rustling"}
+    assert card.provenance["parser"].startswith("groundscope ")
     assert card.options == options.model_dump(mode="json")
 
 

@@ -103,8 +103,8 @@ def build_corpus(
 
     All documents form one stream of tokens, in their order, that is cut into chunks of ``options.length``; what
     is left over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks
-    that are kept: what a model can see. ``provenance`` says where the documents come from; the versions of
-    groundscope and of rustling are added to it. Raises CorpusError where the documents do not fill a single
+    that are kept: what a model can see. ``provenance`` says where the documents come from; the
+    parser's version, which is groundscope's, is added to it. Raises CorpusError where the documents do not fill a single
     chunk, where a word is empty or holds white space, and where ``out`` is something other than a corpus.
     """
     _refuse_to_replace(out)
@@ -147,7 +147,7 @@ def build_corpus(
             share_cooccurring_words=_share_of_listed(chunks, vocabulary, options.words),
             unknown_share={channel: _unknown_share(vocabulary, channel) for channel in Channel},
             options=options.model_dump(mode="json"),
-            provenance={**provenance, "versions": {name: version(name) for name in ("groundscope", "rustling")}},
+            provenance={**provenance, "parser": f"groundscope {version('groundscope')}"},
             content_hash=content_hash(chunks, vocabulary),
         )
         write_json(folder / "card.json", card.model_dump(mode="json"))

@@ -16,7 +16,6 @@ PACKAGES = (
     "numpy",
     "polars",
     "scipy",
-    "rustling",
     "safetensors",
 )
 
