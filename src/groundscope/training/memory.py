@@ -44,8 +44,8 @@ class DiskNeed:
 
     def __str__(self) -> str:
         return (
-            f"{self.checkpoints} checkpoints of {size(self.checkpoint_bytes)} and, until it is finished, states of "
-            f"{size(self.states * self.state_bytes)}"
+            f"{size(self.total)}: {self.checkpoints} checkpoints of {size(self.checkpoint_bytes)} and, until it is "
+            f"finished, train states of {size(self.states * self.state_bytes)}"
         )
 
 
@@ -55,7 +55,7 @@ def refuse_full_disk(need: DiskNeed, folder: Path, config: TrainConfig) -> int:
     if need.total > free:
         halve = "keep: bf16 halves the checkpoints; " if config.keep == "fp32" else ""
         raise TrainingError(
-            f"This run needs {need.total} bytes ({need}), but {folder} has {free} bytes ({size(free)}) free. "
+            f"This run needs {need.total} bytes ({need}), but {folder} has {free} bytes free ({size(free)}). "
             f"Lower it: {halve}checkpoints: {{log: 20}} keeps fewer; or choose another folder."
         )
     return free

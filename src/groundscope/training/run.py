@@ -101,8 +101,11 @@ def read_run(out: Path) -> RunCard:
 
 
 def begin(out: Path, card: RunCard) -> None:
-    """Make the run directory, or go on in it; raises GroundscopeError when it holds another run."""
-    if (out / RUN).is_file():
+    """Make the run directory, or go on in it; raises GroundscopeError when it holds another run.
+
+    A run that has kept nothing yet, because the disk was too small for it say, may be asked for otherwise.
+    """
+    if (out / RUN).is_file() and any(out.glob("*/step-*")):
         found = read_run(out)
         changes = list(_differences(found.identity, card.identity))
         if changes:
