@@ -8,7 +8,7 @@ for a gate that is not there: without one the mixer's fused path runs and ``M`` 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -44,12 +44,14 @@ class Mixer(nn.Module):
     n_heads: int
 
 
+@runtime_checkable
 class HasGate(Protocol):
     """Whatever obeys the gate it is given."""
 
     gate: Gate | None
 
 
+@runtime_checkable
 class HasMixers(Protocol):
     """A model whose layers can be gated."""
 
