@@ -5,8 +5,8 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
+from groundscope.models.causal import causal_attention
 from groundscope.models.gate import Mixer, mix
 
 
@@ -32,7 +32,7 @@ class Attention(Mixer):
         dropout = self.dropout if self.training else 0.0
         mixed = mix(
             self.gate,
-            fused=lambda: functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout),
+            fused=lambda: causal_attention(query, key, value, dropout),
             matrix=lambda rows: attention_matrix(query, key, rows),
             values=value,
         )

@@ -12,8 +12,10 @@ from transformers import PretrainedConfig
 from groundscope.errors import ModelError, did_you_mean
 from groundscope.models.attention import Attention
 from groundscope.models.base import LanguageModel
+from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 from groundscope.models.mamba2 import Mamba2
+from groundscope.models.ops import RMSNorm
 
 MIXERS = ("attention", "mamba2")
 
@@ -114,7 +116,7 @@ class GroundedLM(LanguageModel):
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.positions = nn.Embedding(config.n_positions, config.d_model) if config.has_attention else None
         self.blocks = nn.ModuleList(Block(config, mixer) for mixer in config.mixers)
-        norm = nn.LayerNorm if config.has_attention else nn.RMSNorm
+        norm = nn.LayerNorm if config.has_attention else RMSNorm
         self.norm = norm(config.d_model, eps=config.norm_eps)
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.post_init()
@@ -140,7 +142,7 @@ class GroundedLM(LanguageModel):
                     "shorten the input or build the model with more positions."
                 )
             x = x + self.positions.weight[:time]
-        return functional.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)
 
     def residual_stream(self, input_ids: Int[Tensor, "batch time"]) -> list[Float[Tensor, "batch time d_model"]]:
         """Return n_layers + 1 states: embeddings with positions, then what leaves each block."""
@@ -174,7 +176,7 @@ class GroundedLM(LanguageModel):
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.RMSNorm):
+        elif isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
         elif isinstance(module, Attention | MLP):
             nn.init.normal_(module.out.weight, 0.0, residual_std, generator)
@@ -189,7 +191,7 @@ class Block(nn.Module):
         super().__init__()
         self.dropout = config.dropout
         attention = mixer == "attention"
-        norm = nn.LayerNorm if attention else nn.RMSNorm
+        norm = nn.LayerNorm if attention else RMSNorm
         self.norm = norm(config.d_model, eps=config.norm_eps)
         if attention:
             self.mixer: Mixer = Attention(config.d_model, config.n_heads, config.attention_dropout)
@@ -210,9 +212,9 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
         """Add the mixer's and the MLP's output to the stream."""
-        x = x + functional.dropout(self.mixer(self.norm(x)), self.dropout, self.training)
+        x = x + dropout(self.mixer(self.norm(x)), self.dropout, self.training)
         if self.mlp is not None and self.mlp_norm is not None:
-            x = x + functional.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
+            x = x + dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
         return x
 
 

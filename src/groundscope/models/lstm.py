@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PretrainedConfig
 
 from groundscope.errors import ModelError
 from groundscope.models.base import LanguageModel
+from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 
 
@@ -74,7 +74,7 @@ class GroundedLSTM(LanguageModel):
         return state
 
     def _drop(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module, generator: torch.Generator | None = None) -> None:
