@@ -1,8 +1,6 @@
 """Read a study file, put ``--set key=value`` on top, and say in one line what is wrong with it."""
 
-import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+from groundscope.study.paths import anchored
 
 DEFAULT_STUDY = "toyworld.yaml"
 
@@ -19,7 +18,7 @@ DEFAULT_STUDY = "toyworld.yaml"
 def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
     """Load ``path`` (None: the toy world that ships with the package) with overrides such as ``training.steps=300``.
 
-    ``${NAME}`` is replaced by the environment's value; relative paths are relative to the study file. Raises
+    Relative paths are relative to the study file; ``${NAME}`` in a path is looked up where it is used. Raises
     StudyError, in one line, for a missing file, bad YAML, unknown keys ("did you mean"), bad values or names.
     """
     if path is None:
@@ -31,7 +30,6 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
     tree = _parse(text, str(path or DEFAULT_STUDY))
     for override in overrides:
         _override(tree, override)
-    tree = _expand(tree)
     try:
         study = Study.model_validate(tree)
     except ValidationError as error:
@@ -113,33 +111,18 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise StudyError(f"--set {override}: the value is not valid YAML.") from None
 
 
-def _expand(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _expand(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_expand(value) for value in node]
-    return re.sub(r"\$\{(\w+)\}", _environment, node) if isinstance(node, str) else node
-
-
-def _environment(match: re.Match[str]) -> str:
-    value = os.environ.get(match[1])
-    if value is None:
-        raise StudyError(f"The study uses ${{{match[1]}}}, which is not set. Set it: export {match[1]}=/path/to/data.")
-    return value
-
-
 def _absolute(study: Study, folder: Path) -> Study:
     corpus = study.corpus
     match corpus:
         case ChatSource() | JsonlSource():
-            corpus = corpus.model_copy(update={"paths": tuple(folder / path for path in corpus.paths)})
+            corpus = corpus.model_copy(update={"paths": tuple(anchored(path, folder) for path in corpus.paths)})
         case BuiltSource():
-            corpus = corpus.model_copy(update={"path": folder / corpus.path})
+            corpus = corpus.model_copy(update={"path": anchored(corpus.path, folder)})
         case _:
             pass
     behaviour = study.behaviour
     if behaviour.contexts is not None:
-        behaviour = behaviour.model_copy(update={"contexts": folder / behaviour.contexts})
+        behaviour = behaviour.model_copy(update={"contexts": anchored(behaviour.contexts, folder)})
     return study.model_copy(update={"corpus": corpus, "behaviour": behaviour})
 
 

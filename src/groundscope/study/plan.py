@@ -115,5 +115,5 @@ def _hashes(study: Study) -> Mapping[str, str]:
 
 
 def _context_file(study: Study) -> Mapping[str, str]:
-    path = study.behaviour.contexts
+    path = work.context_file(study.behaviour)
     return {"contexts": sha256_file(path)} if path and path.is_file() else {}

@@ -13,6 +13,7 @@ from groundscope.behaviour.contexts import ContextSet, load_contexts, usable_con
 from groundscope.behaviour.cooccurrence import Exposure
 from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.measure import GAIN, SURPRISAL, measure
+from groundscope.behaviour.options import BehaviourOptions
 from groundscope.behaviour.words import WORDS, Word, candidates, select_words, words_table
 from groundscope.corpus.chat import read_chat
 from groundscope.corpus.chunks import Corpus, build_corpus
@@ -25,6 +26,7 @@ from groundscope.models.presets import Config, own_fields, preset
 from groundscope.progress import Progress
 from groundscope.study.cell import Digests, catalogue
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, ModelSettings, Study, ToyWorldSource
+from groundscope.study.paths import located
 from groundscope.tables import TableSchema, read_table, write_table
 from groundscope.training.loop import train
 from groundscope.training.metrics import LOSS
@@ -40,7 +42,7 @@ def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     Raises CorpusError for a path that does not exist.
     """
     found = {}
-    for number, path in enumerate(paths):
+    for number, path in enumerate(map(located, paths)):
         if not path.exists():
             raise CorpusError(f"There is no file or folder {path}.")
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
@@ -51,12 +53,18 @@ def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     return found
 
 
+def context_file(options: BehaviourOptions) -> Path | None:
+    """The study's own contexts, where it has some."""
+    return located(options.contexts) if options.contexts else None
+
+
 def build(study: Study, folder: Path, progress: Progress) -> Digests:
     """Build the corpus, or copy one that was built before."""
     source = study.corpus
     if isinstance(source, BuiltSource):
-        Corpus.open(source.path)
-        shutil.copytree(source.path, folder, dirs_exist_ok=True)
+        path = located(source.path)
+        Corpus.open(path)
+        shutil.copytree(path, folder, dirs_exist_ok=True)
         corpus = Corpus.open(folder)
         corpus.verify()
     else:
@@ -74,7 +82,7 @@ def choose_words(study: Study, run: Path, folder: Path, progress: Progress) -> D
     words, contexts = _chosen(study, Corpus.open(run / "corpus"))
     asked = candidates(options.kind, options.words)
     write_table(folder / "words.parquet", words_table(vocabulary, asked, words), WORDS)
-    loaded = load_contexts(options.kind, options.contexts).all()
+    loaded = load_contexts(options.kind, context_file(options)).all()
     kept = {"words": [asdict(word) for word in words], "contexts": [asdict(context) for context in contexts.all()]}
     write_json(folder / "chosen.json", kept)
     progress.say(f"{len(words)} of {len(asked)} words, {len(contexts.all())} of {len(loaded)} contexts.")
@@ -168,9 +176,9 @@ def _documents(source: ToyWorldSource | ChatSource | JsonlSource, progress: Prog
         case ToyWorldSource():
             return ToyWorld(source.world).documents()
         case ChatSource():
-            return read_chat(source.paths, source.chat, progress)
+            return read_chat([located(path) for path in source.paths], source.chat, progress)
         case JsonlSource():
-            return read_jsonl(source.paths, source.jsonl)
+            return read_jsonl([located(path) for path in source.paths], source.jsonl)
 
 
 def _chosen(study: Study, corpus: Corpus) -> tuple[tuple[Word, ...], ContextSet]:
@@ -178,7 +186,7 @@ def _chosen(study: Study, corpus: Corpus) -> tuple[tuple[Word, ...], ContextSet]
     words = select_words(
         corpus.vocabulary, options.kind, minimum=options.minimum, choice=options.words, at_most=options.at_most
     )
-    return words, usable_contexts(load_contexts(options.kind, options.contexts), corpus.vocabulary)
+    return words, usable_contexts(load_contexts(options.kind, context_file(options)), corpus.vocabulary)
 
 
 @lru_cache(maxsize=1)  # one study measures one set of words in one corpus, at many checkpoints
