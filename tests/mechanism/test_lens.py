@@ -9,7 +9,6 @@ from groundscope.mechanism.lens import LinearLens, LogitLens, TunedLens, lens_su
 from groundscope.mechanism.lens_divergence import lens_divergence
 from groundscope.mechanism.lens_files import load_lens, save_lens
 from groundscope.mechanism.lens_training import LensOptions, _clipped, lens_fit, train_lens
-from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
 
 VOCABULARY = 30
@@ -41,20 +40,20 @@ def quick(**changes):
 
 def prompts():
     ids = torch.randint(0, VOCABULARY, (7, 9), generator=torch.Generator().manual_seed(3))
-    return PromptBatch.with_ground_at(ids, torch.arange(7), torch.ones(7, dtype=torch.long))
+    return ids, torch.arange(7)
 
 
 # --- what a lens computes ----------------------------------------------------------------------------------------
 
 
 def test_an_untrained_tuned_lens_is_the_logit_lens(model):
-    both = [lens_surprisal(model, kind.from_model(model), prompts()) for kind in (LogitLens, TunedLens)]
+    both = [lens_surprisal(model, kind.from_model(model), *prompts()) for kind in (LogitLens, TunedLens)]
     torch.testing.assert_close(*both, atol=0, rtol=0)
 
 
 def test_the_last_column_is_the_models_own_surprisal(model):
-    found = lens_surprisal(model, LogitLens.from_model(model), prompts())
-    log_p = model(prompts().input_ids).logits[:, -1].log_softmax(-1)
+    found = lens_surprisal(model, LogitLens.from_model(model), *prompts())
+    log_p = model(prompts()[0]).logits[:, -1].log_softmax(-1)
     assert found.shape == (7, 3)
     torch.testing.assert_close(found[:, -1], -log_p[range(7), range(7)], atol=1e-6, rtol=0)
 
@@ -64,7 +63,7 @@ def test_a_lens_reads_each_layer_by_its_own_map(model):
     with torch.no_grad():
         lens.weight.normal_(0, 0.3)
         lens.bias.normal_(0, 0.3)
-    stream = model.residual_stream(prompts().input_ids)
+    stream = model.residual_stream(prompts()[0])
     for layer in range(2):
         state = stream[layer]
         readable = model.final_norm(state + state @ lens.weight[layer].T + lens.bias[layer])
@@ -72,7 +71,7 @@ def test_a_lens_reads_each_layer_by_its_own_map(model):
         torch.testing.assert_close(lens(model, state, layer), expected, atol=1e-5, rtol=0)
     by_layer = torch.stack([lens(model, stream[i][:, -1], i).log_softmax(-1) for i in range(2)], dim=1)
     picked = -by_layer[range(7), :, range(7)]
-    torch.testing.assert_close(lens_surprisal(model, lens, prompts())[:, :2], picked, atol=1e-5, rtol=0)
+    torch.testing.assert_close(lens_surprisal(model, lens, *prompts())[:, :2], picked, atol=1e-5, rtol=0)
 
 
 def test_the_linear_lens_is_an_affine_map_a_norm_and_the_unembedding(model):
@@ -80,7 +79,7 @@ def test_the_linear_lens_is_an_affine_map_a_norm_and_the_unembedding(model):
     with torch.no_grad():
         for parameter in lens.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
-    state = model.residual_stream(prompts().input_ids)[1]
+    state = model.residual_stream(prompts()[0])[1]
     norm = torch.nn.LayerNorm(16)
     norm.weight.data, norm.bias.data = lens.norm_weight[1].data, lens.norm_bias[1].data
     expected = norm(state @ lens.weight[1].T + lens.bias[1]) @ model.unembedding.T
@@ -90,8 +89,8 @@ def test_the_linear_lens_is_an_affine_map_a_norm_and_the_unembedding(model):
 
 def test_batches_do_not_change_the_numbers(model):
     lens = LogitLens.from_model(model)
-    whole = lens_surprisal(model, lens, prompts())
-    torch.testing.assert_close(lens_surprisal(model, lens, prompts(), batch_size=2), whole, atol=1e-6, rtol=0)
+    whole = lens_surprisal(model, lens, *prompts())
+    torch.testing.assert_close(lens_surprisal(model, lens, *prompts(), batch_size=2), whole, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("layer", [-1, 2])

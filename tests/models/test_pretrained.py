@@ -10,7 +10,7 @@ from groundscope.models import GroundedLMConfig, build
 from groundscope.models.gate import Gate, gated
 from groundscope.models.hub import from_pretrained
 from groundscope.models.pretrained import PretrainedLM
-from groundscope.models.wording import word_prompt
+from groundscope.models.wording import word_listed, word_prompt
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 SPECIALS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -277,6 +277,16 @@ def test_texts_that_cannot_be_scored_are_refused(tokenizer):
         word_prompt(tokenizer, "I saw a", " ")
     with pytest.raises(ModelError, match="without a tokenizer"):
         word_prompt(None, "I saw a", "ball")
+
+
+def test_a_prompt_of_our_own_tokens_is_taken_as_it_is():
+    tokens = ["<doc>", "<CHI>", "a<ENV>", "horse<ENV>", "the<LAN>", "horse<LAN>"]
+    wording = word_listed(tokens, "<CHI> a<ENV> horse<ENV> <CHI> the<LAN>", "horse<LAN>", "horse<ENV>")
+    assert (wording.ids, wording.ground, wording.target) == ((1, 2, 3, 1, 4), (2,), (5,))
+    with pytest.raises(ModelError, match=r"no 'hors<ENV>'\. Did you mean 'horse<ENV>'"):
+        word_listed(tokens, "<CHI> a<ENV> hors<ENV>", "horse<LAN>")
+    with pytest.raises(ModelError, match="does not hold the ground"):
+        word_listed(tokens, "<CHI> a<ENV>", "horse<LAN>", "horse<ENV>")
 
 
 @pytest.mark.real

@@ -10,7 +10,6 @@ from transformers import PretrainedConfig
 
 from groundscope.mechanism.lens import LinearLens, LogitLens, TunedLens, lens_surprisal
 from groundscope.mechanism.lens_training import LensOptions, train_lens
-from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
 
 WORDS = 8
@@ -55,8 +54,7 @@ def planted():
 
 def surprisal(model, lens):
     ids = torch.tensor([[first, (first + 3) % WORDS, (first + 5) % WORDS] for first in range(WORDS)])
-    batch = PromptBatch.with_ground_at(ids, ids[:, 0], torch.zeros(WORDS, dtype=torch.long))
-    return lens_surprisal(model, lens, batch).mean(dim=0)
+    return lens_surprisal(model, lens, ids, ids[:, 0]).mean(dim=0)
 
 
 def test_the_logit_lens_reads_the_word_where_it_is_aligned(planted):

@@ -6,16 +6,16 @@ no lens.
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.heads import analysing
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
-from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import read_logits, target_surprisal
 from groundscope.models.base import LanguageModel
 
@@ -119,29 +119,34 @@ LENSES: dict[str, type[Lens]] = {lens.kind: lens for lens in (LogitLens, TunedLe
 def lens_surprisal(
     model: LanguageModel,
     lens: Lens,
-    prompts: PromptBatch,
+    input_ids: Int[Tensor, "prompt time"],
+    targets: Int[Tensor, " prompt"],
     *,
+    extras: Mapping[str, Tensor] | None = None,
     batch_size: int | None = None,
     budget: int | None = None,
 ) -> Float[Tensor, "prompt state"]:
     """Return ``-ln P(target)`` in nats as read at each layer, and, last, as the model itself predicts it.
 
-    Columns are layers 0 (embedding) to n_layers (the model's output). Raises AnalysisError for a lens of another
-    model's depth or width, RunError when one prompt alone does not fit into memory.
+    Prompts end right before their target; ``extras`` are further arguments of ``residual_stream`` with a first axis of
+    prompts. Columns are layers 0 (embedding) to n_layers (the model's output). Raises AnalysisError for a lens of
+    another model's depth or width, RunError when one prompt alone does not fit into memory.
     """
     check_fit(lens, model)
-    width = (lens.n_layers + 1) * (6 * prompts.time * lens.d_model + 3 * len(model.unembedding)) * 4
+    width = (lens.n_layers + 1) * (6 * input_ids.shape[1] * lens.d_model + 3 * len(model.unembedding)) * 4
     size = batch_size or micro_batch(width, model.unembedding.device, budget)
 
     def read(part: slice) -> Tensor:
-        some = prompts[part].to(model.unembedding.device)
-        stream = model.residual_stream(some.input_ids, **some.extras)  # type: ignore[call-arg]
+        device = model.unembedding.device
+        further = {name: values[part].to(device) for name, values in (extras or {}).items()}
+        stream = model.residual_stream(input_ids[part].to(device), **further)  # type: ignore[call-arg]
         last = torch.stack([state[:, -1] for state in stream])
         states = [*lens.readable(model, last[:-1]), model.final_norm(last[-1])]
-        return torch.stack([target_surprisal(model, state, some.targets) for state in states], dim=1).cpu()
+        some = targets[part].to(device)
+        return torch.stack([target_surprisal(model, state, some) for state in states], dim=1).cpu()
 
     with analysing(model), torch.no_grad():
-        return torch.cat(in_micro_batches(read, len(prompts), size))
+        return torch.cat(in_micro_batches(read, len(input_ids), size))
 
 
 def check_fit(lens: Lens, model: LanguageModel) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from groundscope.errors import ModelError
+from groundscope.errors import ModelError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,30 @@ def word_prompt(
         target=tuple(following),
         target_pieces=tuple(_show(tokenizer, following)),
         convention=_convention(tokenizer, front, space),
+    )
+
+
+def word_listed(tokens: Sequence[str], prompt: str, target: str, ground: str | None = None) -> Wording:
+    """Turn a prompt written as tokens of a vocabulary (``<CHI> a<ENV> horse<ENV> ...``, by spaces) into ids.
+
+    ``tokens`` are the vocabulary's in the order of their ids. The last occurrence of ``ground`` counts. Raises
+    ModelError for a token that the vocabulary does not hold and for a ground that the prompt does not.
+    """
+    ids = {token: position for position, token in enumerate(tokens)}
+    pieces = prompt.split()
+    for token in (*pieces, target):
+        if token not in ids:
+            raise ModelError(f"The vocabulary has no '{token}'.{did_you_mean(token, ids)}")
+    if ground is not None and ground not in pieces:
+        raise ModelError(f"The prompt does not hold the ground '{ground}': {prompt!r}.")
+    last = () if ground is None else (len(pieces) - 1 - pieces[::-1].index(ground),)
+    return Wording(
+        ids=tuple(ids[piece] for piece in pieces),
+        pieces=tuple(pieces),
+        ground=last,
+        target=(ids[target],),
+        target_pieces=(target,),
+        convention="the prompt is as given: one token per word, nothing added",
     )
 
 

@@ -1,0 +1,98 @@
+"""One prompt inspected: the numbers are those of the analyses alone, and the text says them."""
+
+import pytest
+import torch
+
+from groundscope.mechanism.criteria import CriterionOptions, Role
+from groundscope.mechanism.inspect import inspect_prompt
+from groundscope.mechanism.inspect_text import inspection_text
+from groundscope.mechanism.lens import TunedLens
+from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
+from groundscope.models.gate import Gate, gated
+from groundscope.models.hub import from_pretrained
+from groundscope.models.wording import Wording, word_prompt
+
+OPTIONS = CriterionOptions(threshold=0.2)
+IDS = (3, 9, 4, 7, 5)
+
+
+def wording(target=(8,), ground=(1,)):
+    return Wording(IDS, tuple(f"w{i}" for i in IDS), ground, target, tuple(f"w{i}" for i in target), "as given")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = build(GroundedLMConfig(vocab_size=20, mixers=("attention",) * 2, d_model=16, n_heads=4), seed=0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model.eval()
+
+
+def surprisal(model, ids, target):
+    with torch.no_grad():
+        return -model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[target].item()
+
+
+def test_the_target_is_scored_as_the_model_scores_it(model):
+    found = inspect_prompt(model, wording(), options=OPTIONS)
+    assert found.surprisal == pytest.approx(surprisal(model, IDS, 8), abs=1e-5)
+    assert found.by_layer[-1] == pytest.approx(found.surprisal, abs=1e-5)
+    log_p = model(torch.tensor([IDS])).logits[0, -1].log_softmax(-1)
+    assert found.rank == 1 + int((log_p > log_p[8]).sum())
+    assert found.expected[0][0] == int(log_p.argmax())
+
+
+def test_pieces_are_summed_along_the_chain(model):
+    found = inspect_prompt(model, wording(target=(8, 11, 2)), options=OPTIONS)
+    chain = surprisal(model, IDS, 8) + surprisal(model, (*IDS, 8), 11) + surprisal(model, (*IDS, 8, 11), 2)
+    assert found.surprisal == pytest.approx(chain, abs=1e-5)
+    assert found.first_piece == pytest.approx(surprisal(model, IDS, 8), abs=1e-5)
+    assert "sum over 3 pieces" in inspection_text(found, str, threshold=0.2)
+
+
+def test_heads_are_ordered_by_flow_and_their_removal_is_real(model):
+    found = inspect_prompt(model, wording(), options=OPTIONS, draws=3)
+    flows = [head.flow for head in found.heads]
+    assert flows == sorted(flows, reverse=True)
+    first = found.heads[0]
+    layer, head = (int(number) for number in first.name[1:].split("H"))
+    keep = torch.ones(1, 4, 1, 1)
+    keep[:, head] = 0
+    with gated(model, {layer: Gate(keep)}):
+        without = surprisal(model, IDS, 8)
+    assert first.effect == pytest.approx(without - surprisal(model, IDS, 8), abs=1e-5)
+    aggregate = {head.name for head in found.heads if Role.AGGREGATE in head.roles}
+    assert aggregate == {name for removal in found.removals if removal.role == Role.AGGREGATE for name in removal.heads}
+    assert aggregate, "the threshold leaves something to remove"
+    assert all(removal.changed and removal.draws == 3 for removal in found.removals)
+
+
+def test_the_text_says_it(model):
+    found = inspect_prompt(model, wording(), options=OPTIONS, lens=TunedLens.from_model(model), draws=2)
+    text = inspection_text(found, lambda token: f"w{token}", threshold=0.2)
+    assert "w3 [w9] w4 w7 w5" in text
+    assert f"w8: {found.surprisal:.3f} nats" in text
+    assert "surprisal (tuned lens)" in text
+    assert all(name in text for removal in found.removals for name in removal.heads)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_without_a_ground_or_without_heads_the_rest_is_shown_and_said(model):
+    found = inspect_prompt(model, wording(ground=()), options=OPTIONS)
+    assert "no ground was named" in inspection_text(found, str, threshold=0.2)
+    lstm = build(GroundedLSTMConfig(vocab_size=20, n_layers=2, d_model=16), seed=0).eval()
+    found = inspect_prompt(lstm, wording(), options=OPTIONS)
+    assert len(found.by_layer) == 3
+    assert "no mixing matrices, and so no heads" in inspection_text(found, str, threshold=0.2)
+
+
+@pytest.mark.real
+def test_in_a_real_model_aggregate_heads_carry_the_ground_and_others_do_not(real_data):
+    lm = from_pretrained(real_data / "weights" / "stories15M")
+    prompt = word_prompt(lm.tokenizer, "Lily saw a big red ball. She wanted to play with the", "ball", "ball")
+    found = inspect_prompt(lm, prompt, options=CriterionOptions())
+    by_role = {removal.role: removal for removal in found.removals}
+    assert found.rank == 1
+    assert by_role[Role.AGGREGATE].without > 20 * by_role[Role.AGGREGATE].control
+    assert by_role[Role.GATHER].without < 0.1
