@@ -124,7 +124,7 @@ def test_zero_removes_what_mamba2_moves_and_leaves_the_rest(mixers):
     mixer = model.blocks[0].mixer  # the same by weights: a head whose C B is seen with a step of 0 moves nothing
     with torch.no_grad():
         mixer.dt_bias[1] = -1e4
-        row = mixer.inner + mixer.conv.in_channels + 1
+        row = mixer.inner + len(mixer.conv_bias) + 1
         mixer.project.weight[row] = 0
         logits = model(prompts.input_ids).logits[:, -1]
     expected = functional.cross_entropy(logits, prompts.targets, reduction="none")

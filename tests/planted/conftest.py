@@ -177,7 +177,7 @@ def planted_mamba2() -> Planted:
         for parameter in mixer.parameters():
             parameter.zero_()
         mixer.norm_weight.fill_(1.0)
-        mixer.conv.weight[:, 0, -1] = 1.0  # the convolution looks at its own position only
+        mixer.conv_weight[:, -1] = 1.0  # the convolution looks at its own position only
         mixer.dt_bias.fill_(never)
         mixer.A_log.fill_(-60.0)  # nothing is ever forgotten
         mixer.D[0] = 1.0

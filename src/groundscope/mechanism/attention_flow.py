@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from groundscope.mechanism.heads import HeadIndex, analysing, under
-from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
+from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import last_states, read_logits
 from groundscope.mechanism.saliency import bytes_per_prompt
@@ -31,14 +31,14 @@ class AttentionFlow:
 
 
 def attention_flow(
-    model: LanguageModel, prompts: PromptBatch, *, batch_size: int | None = None, budget: int = BUDGET
+    model: LanguageModel, prompts: PromptBatch, *, batch_size: int | None = None, budget: int | None = None
 ) -> AttentionFlow:
     """Return where every head of every layer looks, without a backward pass.
 
     Raises RunError when one prompt alone does not fit into memory.
     """
     index = HeadIndex.of(model)
-    size = batch_size or micro_batch(bytes_per_prompt(model, index, prompts.time), budget)
+    size = batch_size or micro_batch(bytes_per_prompt(model, index, prompts.time), model.unembedding.device, budget)
 
     def read(part: slice) -> AttentionFlow:
         return _read(model, index, prompts[part].to(model.unembedding.device))

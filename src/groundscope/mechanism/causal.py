@@ -26,7 +26,7 @@ from groundscope.mechanism.intervention import (
     resampled_outputs,
     zero_outputs,
 )
-from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
+from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import target_surprisal
 from groundscope.models.base import LanguageModel
@@ -94,7 +94,7 @@ def causal_runs(
     options: CausalOptions,
     *,
     reference: Int[Tensor, "text text_time"] | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> CausalRuns:
     """Remove what was found, and its controls, from prompts of one length and from their mismatches, in one batch.
 
@@ -126,7 +126,7 @@ def causal_runs(
 
 
 def text_losses(
-    model: LanguageModel, runs: CausalRuns, text: Int[Tensor, "chunk time"], *, budget: int = BUDGET
+    model: LanguageModel, runs: CausalRuns, text: Int[Tensor, "chunk time"], *, budget: int | None = None
 ) -> Float[np.ndarray, " set"]:
     """Return the mean loss on ordinary text, in nats per token, with each set of heads removed.
 
@@ -148,7 +148,7 @@ def text_losses(
 
 
 def _text_loss(
-    model: LanguageModel, text: Int[Tensor, "chunk time"], removed: Bool[np.ndarray, "chunk head"], budget: int
+    model: LanguageModel, text: Int[Tensor, "chunk time"], removed: Bool[np.ndarray, "chunk head"], budget: int | None
 ) -> float:
     index, heads = HeadIndex.of(model), torch.from_numpy(removed)
     vocab, d_model = model.unembedding.shape
@@ -160,7 +160,7 @@ def _text_loss(
             states = model.hidden(ids)
         return float(target_surprisal(model, states[:, :-1], ids[:, 1:]).double().sum())
 
-    size = micro_batch(text.shape[1] * (12 * d_model + 3 * vocab) * 4, budget)
+    size = micro_batch(text.shape[1] * (12 * d_model + 3 * vocab) * 4, model.unembedding.device, budget)
     with analysing(model), torch.no_grad():
         return sum(in_micro_batches(loss, len(text), size)) / text[:, 1:].numel()
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.heads import HeadIndex, Outputs, analysing, under
-from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
+from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
@@ -102,7 +102,7 @@ def ablate(
     removed: Bool[Tensor, "run head"],
     *,
     replacement: Replacement | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Ablated:
     """Return the target's surprisal with heads removed: run ``r`` is prompt ``which[r]`` without ``removed[r]``.
 
@@ -115,7 +115,7 @@ def ablate(
         raise AnalysisError(f"`removed` has {removed.shape[1]} heads, the model has {len(index)}.")
     replacement = replacement or zero_outputs()
     prompts = prompts.to(model.unembedding.device)
-    size = micro_batch(_bytes_per_run(model, prompts.time), budget)
+    size = micro_batch(_bytes_per_run(model, prompts.time), model.unembedding.device, budget)
     runs, back = _distinct(which, removed)
     with analysing(model), torch.no_grad():
         plain = torch.cat(in_micro_batches(lambda part: last_states(model, prompts[part]), len(prompts), size))
@@ -129,7 +129,7 @@ def ablate(
 
 
 def removal_effects(
-    model: LanguageModel, prompts: PromptBatch, *, replacement: Replacement | None = None, budget: int = BUDGET
+    model: LanguageModel, prompts: PromptBatch, *, replacement: Replacement | None = None, budget: int | None = None
 ) -> Float[Tensor, "prompt head"]:
     """Return by how many nats the target's surprisal rises when each head alone is removed.
 

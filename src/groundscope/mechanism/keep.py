@@ -14,7 +14,6 @@ from groundscope.mechanism.causal_table import TEST_COLUMNS, mixer_names, paired
 from groundscope.mechanism.controls import random_heads
 from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.intervention import ablate
-from groundscope.mechanism.memory import BUDGET
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
@@ -50,7 +49,7 @@ def keep_table(
     options: CausalOptions,
     identity: Mapping[str, Any],
     *,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> pl.DataFrame:
     """Return table `KEEP`: a row for each layer that has heads of the role in at least one prompt.
 
@@ -97,7 +96,7 @@ def _keep_layer(
     found: Bool[np.ndarray, "prompt head"],
     role: str,
     options: CausalOptions,
-    budget: int,
+    budget: int | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Surprisal [prompt, (original, found kept, none kept, *random kept)], targets and numbers of heads kept."""
     in_layer = np.zeros(len(index), dtype=bool)

@@ -10,13 +10,15 @@ from groundscope.errors import RunError
 
 T = TypeVar("T")
 
-BUDGET = 1 << 30
-"""Bytes that one micro-batch may take. A constant and not what is free at the moment: how a batch is cut moves the last
-digits of a result, and the same inputs are to give the same bytes."""
+BUDGETS = {"cpu": 64 << 20, "cuda": 4 << 30}
+"""Bytes that one micro-batch may take by kind of device: beyond this, larger batches are no faster. Constants, and not
+what is free at the moment: how a batch is cut moves the last digits of a result, and the same inputs are to give the
+same bytes."""
 
 
-def micro_batch(bytes_each: int, budget: int = BUDGET) -> int:
-    """Return how many items of ``bytes_each`` fit into ``budget``; at least one."""
+def micro_batch(bytes_each: int, device: torch.device, budget: int | None = None) -> int:
+    """Return how many items of ``bytes_each`` fit into ``budget`` bytes (None: the device's); at least one."""
+    budget = BUDGETS.get(device.type, BUDGETS["cuda"]) if budget is None else budget
     return max(1, budget // max(1, bytes_each))
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from groundscope.mechanism.heads import HeadIndex, analysing, under
-from groundscope.mechanism.memory import BUDGET, in_micro_batches, micro_batch
+from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
@@ -74,20 +74,22 @@ def saliency(
     rows: Rows = "all",
     keep_maps: Sequence[int] = (),
     batch_size: int | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Saliency:
     """Return the saliency scores of all heads of ``layers`` (None: all).
 
     ``rows="last"`` keeps to the flow into the last position, which costs a row per head instead of a square; it is
     what an image criterion needs. ``keep_maps`` are numbers of prompts whose whole maps are wanted. ``batch_size``
-    overrides the size that is derived from ``budget`` bytes; either way it halves when memory runs out.
+    overrides the size that is derived from ``budget`` bytes (None: the device's); either way it halves when memory runs out.
 
     The model is put into eval mode and its parameters need no gradients meanwhile; both are restored. A model
     without mixing matrices (an LSTM) gives a result with no heads. Raises AnalysisError for layers that do not exist
     and RunError when one prompt alone does not fit into memory.
     """
     index = HeadIndex.of(model, layers)
-    size = batch_size or micro_batch(bytes_per_prompt(model, index, prompts.time, rows), budget)
+    size = batch_size or micro_batch(
+        bytes_per_prompt(model, index, prompts.time, rows), model.unembedding.device, budget
+    )
 
     def score(part: slice) -> Saliency:
         return _score(model, index, prompts[part], rows, keep_maps)
@@ -99,14 +101,14 @@ def saliency(
 def bytes_per_prompt(model: LanguageModel, index: HeadIndex, time: int, rows: Rows = "all") -> int:
     """Estimate what one prompt takes at the peak of `saliency`, in bytes.
 
-    Per gated head M, the gated M and their two gradients, or eight such maps where M is itself a product (Mamba-2);
-    per layer above the first gated one about 24 states of the residual stream's width, kept for the backward pass.
+    Per gated head four maps (M, the gated M and what their backward makes of them), and per layer above the first
+    gated one 24 states of the residual stream's width, kept for the backward pass; measured, and rather too much.
     """
     if not len(index):
         return time * model.unembedding.shape[1] * 24 * 4
     width = model.unembedding.element_size()
     row = time if rows == "all" else 1
-    maps = len(index) * row * time * 8
+    maps = len(index) * row * time * 4
     above = len(model.mixers) - index.chosen_layers[0]
     states = above * time * model.unembedding.shape[1] * 24
     return (maps + states + 2 * model.unembedding.shape[0]) * max(width, 4)
