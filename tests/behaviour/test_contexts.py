@@ -58,7 +58,7 @@ def test_contexts_of_ones_own_for_all_words_or_for_some(tmp_path):
     some = load_contexts(path=tmp_path / "some.yaml")
     words = candidates(Kind.NOUN, ("cow", "horse", "pig"))
     assert some.groups(words) == [(some.shared, (0, 2)), (some.own["horse"], (1,))]
-    assert [context.name for context in some.all()] == ["1", "ride"]
+    assert [context.name for context in some.all()] == ["1", "horse/ride"]
 
 
 @pytest.mark.parametrize(

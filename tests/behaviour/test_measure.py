@@ -14,7 +14,12 @@ IDENTITY = {"arch": "tiny", "seed": 1, "step": 100, "tokens_seen": 12800, "weigh
 
 @pytest.fixture(scope="module")
 def seen(nouns):
-    return Seen(*(np.arange(len(nouns)) * factor for factor in (1, 5, 9)))
+    return seen_of(len(nouns))
+
+
+def seen_of(n):
+    per_word = [np.arange(n) * factor for factor in (1, 5, 9, 4, 6)]
+    return Seen(*per_word[:3], np.diag(per_word[0]), *per_word[3:])
 
 
 def test_tables_of_one_checkpoint(any_model, vocabulary, nouns, contexts, seen):
@@ -54,9 +59,9 @@ def test_a_word_alone_in_its_category_has_no_gain(model, vocabulary, nouns, cont
     gain = measure(model, vocabulary, nouns, contexts, seen, options, IDENTITY).gain.filter(direction="env2lan")
     without = gain.filter(pl.col("gain_nats").is_null())["word"].to_list()
     assert without == []
-    animals = measure(
-        model, vocabulary, nouns[:3], contexts, Seen(*(part[:3] for part in seen)), options, IDENTITY
-    ).gain.filter(direction="env2lan")
+    animals = measure(model, vocabulary, nouns[:3], contexts, seen_of(3), options, IDENTITY).gain.filter(
+        direction="env2lan"
+    )
     assert animals.filter(pl.col("gain_nats").is_null())["word"].to_list() == ["ball"]
     assert animals["n_mismatches"].to_list() == [1, 1, 0]
 
@@ -76,6 +81,7 @@ def fake_gain(steps=(0, 10, 20), n_words=30, seeds=(1, 2)):
                         "direction": "env2lan", "word": [f"w{i:02}" for i in range(n_words)], "kind": "noun",
                         "category": "x", "n_contexts": 9, "n_mismatches": 9, "match_nats": 5 - gain,
                         "mismatch_nats": np.full(n_words, 5.0), "gain_nats": gain, "cooccurring_chunks": chunks,
+                        "counted_gain_nats": np.log1p(chunks) / 2,
                         "seen_env": frequency * at, "seen_lan": frequency * at * 2,
                     }
                 )
@@ -101,6 +107,8 @@ def test_evidence_agrees_with_plain_statistics():
             assert row["p"] > 0.05
             continue
         assert row["r2_log"] == pytest.approx(stats.linregress(np.log1p(chunks), values).rvalue ** 2)
+        assert row["r2_counted"] == pytest.approx(row["r2_log"]), "the planted counted gain is linear in the log count"
+        assert row["counted_gain_nats"] == pytest.approx(np.log1p(chunks).mean() / 2)
         assert row["r2_raw"] == pytest.approx(stats.linregress(chunks, values).rvalue ** 2)
         assert row["slope_log"] == pytest.approx(stats.linregress(np.log1p(chunks), values).slope)
         assert row["r2_log_low"] <= row["r2_log"] <= row["r2_log_high"]

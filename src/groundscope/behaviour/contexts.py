@@ -5,7 +5,7 @@ Contexts are shared by all words (the shipped sets), or belong to single words (
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,9 @@ def load_contexts(kind: Kind = Kind.NOUN, path: Path | None = None, *, held_out:
 
     A file holds either a list of contexts that all words share, or a mapping from words to lists of contexts (the key
     ``shared`` serves the words that are not named). A context is ``{env: looks at the _, lan: look at the}`` with an
-    optional ``speaker`` (default CHI) and ``name`` (default: its number). ``held_out`` chooses the shipped noun frames
-    that are unlikely in any corpus. Raises StudyError that says what is wrong with which context.
+    optional ``speaker`` (default CHI) and ``name`` (default: its number; a word's own contexts become ``word/name``).
+    ``held_out`` chooses the shipped noun frames that are unlikely in any corpus. Raises StudyError that says what is
+    wrong with which context.
     """
     if path is None:
         name = f"{kind}s-held-out" if held_out else f"{kind}s"
@@ -95,8 +96,12 @@ def load_contexts(kind: Kind = Kind.NOUN, path: Path | None = None, *, held_out:
     content = _read(path)
     if isinstance(content, list):
         return ContextSet(_contexts(content, str(path)))
-    own = {str(word): _contexts(entries, f"{path}, '{word}'") for word, entries in content.items()}
-    return ContextSet(own.pop("shared", ()), own)
+    shared = _contexts(content.pop("shared"), f"{path}, 'shared'") if "shared" in content else ()
+    own = {
+        str(word): tuple(replace(c, name=f"{word}/{c.name}") for c in _contexts(entries, f"{path}, '{word}'"))
+        for word, entries in content.items()
+    }
+    return ContextSet(shared, own)
 
 
 def unknown_words(context: Context, vocabulary: Vocabulary) -> tuple[str, ...]:

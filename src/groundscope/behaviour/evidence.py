@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from groundscope.errors import TableError
 from groundscope.statistics.corrections import holm
@@ -46,6 +46,9 @@ EVIDENCE = TableSchema(
             "r2_partial", pl.Float64(), "R^2 of G on the log count, log(1 + times seen in the target's channel) held"
         ),
         *_interval_columns("r2_partial", "r2_partial"),
+        Column("counted_gain_nats", pl.Float64(), "mean G of a predictor that only counts which words shared a chunk"),
+        Column("r2_counted", pl.Float64(), "R^2 over words of G on the G of that predictor"),
+        *_interval_columns("r2_counted", "r2_counted"),
     ),
 )
 TEST = "sign-flip over words, two-sided"
@@ -60,6 +63,7 @@ class Course(NamedTuple):
     mismatch: Float[np.ndarray, "word step"]
     chunks: Float[np.ndarray, "word step"]
     frequency: Float[np.ndarray, "word step"]
+    counted: Float[np.ndarray, "word step"]
 
     @property
     def gain(self) -> Float[np.ndarray, "word step"]:
@@ -76,6 +80,10 @@ class Course(NamedTuple):
         """log(1 + times the target was seen)."""
         return np.log1p(self.frequency)
 
+    def at(self, chosen: Bool[np.ndarray, " step"]) -> "Course":
+        """Return the course at some of its steps."""
+        return Course(self.step[chosen], self.words, *(part[:, chosen] for part in self[2:]))
+
     @classmethod
     def of(cls, rows: pl.DataFrame) -> "Course":
         """Lay out the rows of table ``gain`` of one model, seed and direction.
@@ -90,8 +98,10 @@ class Course(NamedTuple):
                 "missing or double. Run the study again."
             )
         target = "seen_env" if rows["direction"][0] == "lan2env" else "seen_lan"
-        columns = ("match_nats", "mismatch_nats", "cooccurring_chunks", target)
-        arrays = [rows[name].cast(pl.Float64).to_numpy().reshape(len(words), len(steps)) for name in columns]
+        columns = ("match_nats", "mismatch_nats", "cooccurring_chunks", target, "counted_gain_nats")
+        arrays = [
+            rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(len(words), len(steps)) for name in columns
+        ]
         return cls(steps.to_numpy(), words.to_list(), *arrays)
 
 
@@ -129,12 +139,14 @@ def _evidence_of(course: Course, resamples: int, confidence: float, seed: int) -
         "r2_log": r_squared(course.log_count, gain),
         "r2_raw": r_squared(course.chunks, gain),
         "slope_log": slope(course.log_count, gain),
+        "r2_counted": r_squared(course.counted, gain),
         "r2_partial": partial_r_squared(course.log_count, gain, course.log_frequency),
     }
     columns: dict[str, object] = {
         "n_words": np.full(len(course.step), n),
         "match_nats": course.match.mean(axis=0),
         "mismatch_nats": course.mismatch.mean(axis=0),
+        "counted_gain_nats": course.counted.mean(axis=0),
         "effect_size": cohens_dz(gain),
         "test": [TEST] * len(course.step),
         "p": p,

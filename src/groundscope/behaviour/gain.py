@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -36,18 +35,3 @@ def conditions(
     marked = mismatches.T.double()
     mismatch = (exact * marked).sum(dim=1) / marked.sum(dim=0)
     return Conditions(match, mismatch)
-
-
-def shuffled_scenes(
-    own: Int[Tensor, " target"], mismatches: Bool[Tensor, "target scene"], permutation: Int[Tensor, " target"]
-) -> tuple[Int[Tensor, " target"], Bool[Tensor, "target scene"]]:
-    """Return ``own`` and ``mismatches`` as if each target's scene were another target's: a control whose gain is 0.
-
-    ``permutation`` must move every target. Neither the true scene nor the false one counts as a mismatch.
-    """
-    rows = torch.arange(len(own))
-    false = own[permutation]
-    left = mismatches.clone()
-    left[rows, own] = False
-    left[rows, false] = False
-    return false, left

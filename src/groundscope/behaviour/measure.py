@@ -11,6 +11,7 @@ from groundscope.behaviour.contexts import ContextSet
 from groundscope.behaviour.cooccurrence import Seen
 from groundscope.behaviour.mismatch import mismatching
 from groundscope.behaviour.options import BehaviourOptions
+from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.readings import Comparison, Readings, read
 from groundscope.behaviour.words import Word
 from groundscope.corpus.utterance import Channel
@@ -49,6 +50,9 @@ GAIN = TableSchema(
         Column("mismatch_nats", pl.Float64(), "surprisal with other cues; null where the rule leaves none"),
         Column("gain_nats", pl.Float64(), "grounding information gain G: mismatch minus match"),
         Column("cooccurring_chunks", pl.Int64(), "chunks with the word in scene and speech, seen so far in training"),
+        Column(
+            "counted_gain_nats", pl.Float64(), "G of a predictor that only counts which words shared a chunk so far"
+        ),
         Column("seen_env", pl.Int64(), "times the word stood in the scene, so far in training"),
         Column("seen_lan", pl.Int64(), "times the word stood in speech, so far in training"),
     ),
@@ -120,11 +124,12 @@ def gain_table(
                 "mismatch_nats": mismatch,
                 "gain_nats": mismatch - match,
                 "cooccurring_chunks": seen.cooccurring_chunks,
+                "counted_gain_nats": seen.counted_gain(compared.mismatches, Direction(who["direction"])),
                 "seen_env": seen.env,
                 "seen_lan": seen.lan,
             }
         )
-        .with_columns(pl.col("mismatch_nats", "gain_nats").fill_nan(None))
+        .with_columns(pl.col("mismatch_nats", "gain_nats", "counted_gain_nats").fill_nan(None))
         .with_columns(pl.lit(value).alias(name) for name, value in who.items())
     )
 

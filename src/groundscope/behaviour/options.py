@@ -1,5 +1,6 @@
 """What a study says about behaviour: words, contexts, conditions."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,31 @@ from pydantic import BaseModel, ConfigDict, Field
 from groundscope.behaviour.mismatch import Mismatch
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.words import Kind
+
+
+class Control(StrEnum):
+    """A measurement beside the main one, in which the scene should help less, as much, or not at all."""
+
+    ONE_VOCABULARY = "one_vocabulary"
+    """The cue is the predicted form itself, both spoken: plain retrieval of a repeated word."""
+    SINGLE_WORD = "single_word"
+    """The scene is the word alone."""
+    FILLER_FIRST = "filler_first"
+    """An empty remark stands first: the first position draws attention whatever stands there."""
+    DISTANT = "distant"
+    """Empty remarks stand between scene and word."""
+    HELD_OUT = "held_out"
+    """Frames that are unlikely in any corpus."""
+    SHUFFLED = "shuffled"
+    """Each word's "matching" scene is another word's: no gain is possible."""
+    MISMATCH_SAMPLE = "mismatch_sample"
+    """A seeded sample of the other words as mismatches."""
+    MISMATCH_SAME_CATEGORY = "mismatch_same_category"
+    """Words of the same category as mismatches."""
+    MISMATCH_OTHER_CATEGORY = "mismatch_other_category"
+    """Words of other categories as mismatches."""
+    MISMATCH_FREQUENCY = "mismatch_frequency"
+    """Words of like frequency as mismatches."""
 
 
 class BehaviourOptions(BaseModel):
@@ -30,5 +56,13 @@ class BehaviourOptions(BaseModel):
         description="which scenes mismatch a word: all others, sample, same_category, other_category, frequency",
     )
     mismatches: int = Field(default=10, ge=1, description="mismatched scenes per word where a rule chooses some")
+    controls: tuple[Control, ...] = Field(
+        default=(), description="measurements beside the main one, at every checkpoint; each costs about as much"
+    )
+    window: int | None = Field(
+        default=None,
+        ge=1,
+        description="tokens from scene word to spoken word that count as co-occurring; none: a chunk",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the forwards; normalisers are fp32")
     seed: int = Field(default=0, description="seed of sampled mismatches")

@@ -35,6 +35,24 @@ class Direction(StrEnum):
         return Channel.ENV if self is Direction.LAN2ENV else Channel.LAN
 
 
+class Shape(StrEnum):
+    """How the cue sentence stands in the prompt."""
+
+    PLAIN = "plain"
+    """The cue sentence, then the sentence up to the word."""
+    SINGLE_WORD = "single_word"
+    """The cue word alone instead of its sentence."""
+    FILLER_FIRST = "filler_first"
+    """An empty remark before the cue sentence, so that the cue is far from the position that draws attention anyway."""
+    DISTANT = "distant"
+    """Empty remarks between cue sentence and word."""
+
+
+FILLER = ("oh", "okay")
+"""An empty remark."""
+_REMARKS_BETWEEN = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """One context with every cue word: rows differ in column ``slot`` alone. The target would stand at ``time``."""
@@ -50,21 +68,33 @@ class Prompts:
 
 
 def render(
-    context: Context, cues: Sequence[str], vocabulary: Vocabulary, direction: Direction = Direction.ENV2LAN
+    context: Context,
+    cues: Sequence[str],
+    vocabulary: Vocabulary,
+    direction: Direction = Direction.ENV2LAN,
+    shape: Shape = Shape.PLAIN,
 ) -> Prompts:
     """Return ``<SPEAKER> cue sentence <SPEAKER> sentence up to the word`` for every cue word (method, section 2).
 
     In reverse the LAN sentence with the cue comes first and the ENV sentence stops before its slot; without two
     vocabularies the ENV sentence is spoken. Raises VocabularyError for a cue word or speaker that the vocabulary lacks.
     """
+
+    def utterance(channel: Channel, words: tuple[str, ...]) -> Utterance:
+        return Utterance(context.speaker, channel, words, "", 0)
+
     if direction is Direction.LAN2ENV:
         cue, frame = (*context.lan, SLOT), context.env[: context.slot]
     else:
         cue, frame = context.env, context.lan
-    slot = 1 + cue.index(SLOT)
-    said = Utterance(context.speaker, direction.target, frame, "", 0)
-    template = vocabulary.encode([Utterance(context.speaker, direction.cue, cue, "", 0), said])
-    ids = torch.tensor(template).repeat(len(cues), 1)
+    if shape is Shape.SINGLE_WORD:
+        cue = (SLOT,)
+    remark = utterance(direction.target, FILLER)
+    before = [remark] if shape is Shape.FILLER_FIRST else []
+    between = [remark] * _REMARKS_BETWEEN if shape is Shape.DISTANT else []
+    prompt = [*before, utterance(direction.cue, cue), *between, utterance(direction.target, frame)]
+    slot = len(vocabulary.encode(before)) + 1 + cue.index(SLOT)
+    ids = torch.tensor(vocabulary.encode(prompt)).repeat(len(cues), 1)
     ids[:, slot] = torch.tensor([vocabulary.id(word, direction.cue) for word in cues])
     _require_minimal_difference(ids, slot, context)
     return Prompts(context.name, ids, slot)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from groundscope.behaviour.contexts import ContextSet
 from groundscope.behaviour.gain import conditions
-from groundscope.behaviour.prompts import Direction, render, targets
+from groundscope.behaviour.prompts import Direction, Shape, render, targets
 from groundscope.behaviour.surprisal import surprisal_cube
 from groundscope.behaviour.words import Word
 from groundscope.corpus.vocabulary import Vocabulary
@@ -57,6 +57,7 @@ def read(
     comparisons: Mapping[str, Comparison],
     *,
     direction: Direction = Direction.ENV2LAN,
+    shape: Shape = Shape.PLAIN,
     precision: torch.dtype = torch.float32,
 ) -> dict[str, Readings]:
     """Return the readings of every comparison; each (context, scene) goes through the model once for all of them.
@@ -69,7 +70,7 @@ def read(
         at = np.array(members)
         scenes = _scenes_needed(at, comparisons)
         cues = [forms[scene] for scene in scenes]
-        prompts = [render(context, cues, vocabulary, direction) for context in group]
+        prompts = [render(context, cues, vocabulary, direction, shape) for context in group]
         wanted = targets([forms[member] for member in members], vocabulary, direction)
         cube = surprisal_cube(model, prompts, wanted, precision=precision)
         for name, (own, mismatches) in comparisons.items():

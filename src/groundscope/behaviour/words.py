@@ -115,11 +115,6 @@ def words_table(vocabulary: Vocabulary, asked: Sequence[Word], selected: Sequenc
     )
 
 
-def lexicon_forms() -> frozenset[str]:
-    """Return every listed form of any kind: what counts as a distractor when a scene holds it beside the slot."""
-    return frozenset(word.form for word in _lexicon())
-
-
 def _smaller_count(vocabulary: Vocabulary, word: Word) -> int:
     return min(vocabulary.count(word.form, channel) for channel in Channel)
 

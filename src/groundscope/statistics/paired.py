@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
 Alternative = Literal["greater", "less", "two-sided"]
@@ -48,6 +49,15 @@ def t_test(differences: Float[np.ndarray, "n *column"], *, alternative: Alternat
     safe = np.where(varied, differences, np.arange(len(differences)).reshape(-1, *[1] * (differences.ndim - 1)))
     _, p = ttest_1samp(safe, 0.0, axis=0, alternative=alternative)
     return np.where(varied, np.asarray(p, dtype=float), np.nan)
+
+
+def t_interval(
+    differences: Float[np.ndarray, "n *column"], level: float = 0.95
+) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:
+    """Return Student's confidence interval of the mean of each column."""
+    mean, n = differences.mean(axis=0), len(differences)
+    half = student.ppf((1 + level) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
+    return np.asarray(mean - half), np.asarray(mean + half)
 
 
 def cohens_dz(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:

@@ -56,19 +56,25 @@ def adjusted_r_squared(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "
     return lambda weights: 1 - (1 - Moments.of(x, y, weights).correlation ** 2) * (n - 1) / (n - 2)
 
 
+def correlation(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "n *column"]) -> Statistic:
+    """Pearson's r, as a statistic of weights; of ranks it is Spearman's."""
+    return lambda weights: Moments.of(x, y, weights).correlation
+
+
 def slope(x: Float[np.ndarray, "n *column"], y: Float[np.ndarray, "n *column"]) -> Statistic:
     """Slope of the simple linear regression of y on x, as a statistic of weights."""
     return lambda weights: Moments.of(x, y, weights).slope
 
 
-def partial_r_squared(
+def partial_correlation(
     x: Float[np.ndarray, "n *column"],
     y: Float[np.ndarray, "n *column"],
     covariate: Float[np.ndarray, "n *column"],
 ) -> Statistic:
-    """Share of what the covariate leaves unexplained in y that x explains, as a statistic of weights.
+    """Correlation of what a covariate z leaves of x and y, as a statistic of weights.
 
-    With one covariate this is the squared partial correlation: (r_xy - r_xz r_yz)^2 / ((1 - r_xz^2)(1 - r_yz^2)).
+        (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2))
+
     nan where a variable does not vary or the covariate determines one of the others.
     """
 
@@ -76,10 +82,20 @@ def partial_r_squared(
         r_xy = Moments.of(x, y, weights).correlation
         r_xz = Moments.of(x, covariate, weights).correlation
         r_yz = Moments.of(y, covariate, weights).correlation
-        left = (1 - r_xz**2) * (1 - r_yz**2)
-        return np.divide((r_xy - r_xz * r_yz) ** 2, left, out=np.full_like(left, np.nan), where=left > 1e-9)
+        left = np.sqrt((1 - r_xz**2) * (1 - r_yz**2))
+        return np.divide(r_xy - r_xz * r_yz, left, out=np.full_like(left, np.nan), where=left > 1e-9)
 
     return statistic
+
+
+def partial_r_squared(
+    x: Float[np.ndarray, "n *column"],
+    y: Float[np.ndarray, "n *column"],
+    covariate: Float[np.ndarray, "n *column"],
+) -> Statistic:
+    """Share of what the covariate leaves unexplained in y that x explains, as a statistic of weights."""
+    partial = partial_correlation(x, y, covariate)
+    return lambda weights: partial(weights) ** 2
 
 
 def mean(y: Float[np.ndarray, "n *column"]) -> Statistic:

@@ -1,0 +1,144 @@
+"""Beyond the words, contexts and seeds at hand: tests that treat more than the words as a sample."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from groundscope.behaviour.evidence import Course
+from groundscope.errors import TableError
+from groundscope.statistics.crossed import crossed_mean
+from groundscope.statistics.regression import mean, r_squared
+from groundscope.statistics.replicates import TwoWayWeights
+from groundscope.statistics.resampling import generator
+from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
+
+CROSSED = TableSchema(
+    "crossed",
+    "mean G at one checkpoint with words and contexts both random",
+    (
+        *CHECKPOINT_COLUMNS,
+        Column("direction", pl.String(), "cue to target"),
+        Column("n_words", pl.Int64(), "words"),
+        Column("n_contexts", pl.Int64(), "contexts"),
+        Column("gain_nats", pl.Float64(), "mean grounding information gain G"),
+        Column("gain_low", pl.Float64(), "lower end of the interval over other words and other contexts"),
+        Column("gain_high", pl.Float64(), "upper end of the interval over other words and other contexts"),
+        Column("p", pl.Float64(), "p value of mean G = 0, two-sided, Satterthwaite"),
+        Column("word_sd_nats", pl.Float64(), "standard deviation of words' own gains"),
+        Column("context_sd_nats", pl.Float64(), "standard deviation of contexts' own gains"),
+        Column("residual_sd_nats", pl.Float64(), "standard deviation of what is left"),
+    ),
+)
+REPLICATION = TableSchema(
+    "replication",
+    "one architecture at one checkpoint, seeds as replicates",
+    (
+        Column("arch", pl.String(), "name of the model in the study file"),
+        Column("direction", pl.String(), "cue to target"),
+        Column("step", pl.Int64(), "optimizer steps done"),
+        Column("n_seeds", pl.Int64(), "seeds"),
+        Column("n_words", pl.Int64(), "words"),
+        Column("match_nats", pl.Float64(), "mean surprisal with the word's own cue"),
+        Column("mismatch_nats", pl.Float64(), "mean surprisal with other cues"),
+        Column("gain_nats", pl.Float64(), "mean G over words and seeds"),
+        Column("gain_low", pl.Float64(), "lower end of its bootstrap interval over words and seeds"),
+        Column("gain_high", pl.Float64(), "upper end of its bootstrap interval over words and seeds"),
+        Column("p", pl.Float64(), "p value of mean G = 0, words and seeds random; null for one seed"),
+        Column("r2_log", pl.Float64(), "mean over seeds of R^2 of G on log(1 + co-occurring chunks seen)"),
+        Column("r2_log_low", pl.Float64(), "lower end of its bootstrap interval over words and seeds"),
+        Column("r2_log_high", pl.Float64(), "upper end of its bootstrap interval over words and seeds"),
+    ),
+)
+
+
+def crossed_evidence(surprisal: pl.DataFrame, *, confidence: float = 0.95) -> pl.DataFrame:
+    """Return table `CROSSED` from table ``surprisal``.
+
+    Only where every word was measured in every context; words with contexts of their own are not crossed with them, and
+    such courses are left out.
+    """
+    gains = (
+        surprisal.pivot("condition", index=[c for c in surprisal.columns if c not in ("condition", "surprisal_nats")])
+        .with_columns((pl.col("mismatch") - pl.col("match")).alias("gain"))
+        .drop_nulls("gain")
+        .sort("word", "context")
+    )
+    rows = []
+    keys = [column.name for column in CHECKPOINT_COLUMNS] + ["direction"]
+    for key, cells in gains.group_by(keys, maintain_order=True):
+        n_words, n_contexts = cells["word"].n_unique(), cells["context"].n_unique()
+        if len(cells) != n_words * n_contexts or min(n_words, n_contexts) < 2:
+            continue
+        found = crossed_mean(cells["gain"].to_numpy().reshape(n_words, n_contexts), confidence)
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {
+                "n_words": n_words,
+                "n_contexts": n_contexts,
+                "gain_nats": float(found.mean),
+                "gain_low": float(found.low),
+                "gain_high": float(found.high),
+                "p": float(found.p),
+                "word_sd_nats": float(found.row_sd),
+                "context_sd_nats": float(found.column_sd),
+                "residual_sd_nats": float(found.residual_sd),
+            }
+        )
+    return CROSSED.frame(rows).sort("arch", "direction", "seed", "step")
+
+
+def aligned(courses: Sequence[Course]) -> list[Course]:
+    """Return the courses at the steps that all have; raises TableError when words differ or no step is left."""
+    steps = set(courses[0].step.tolist()).intersection(*(course.step.tolist() for course in courses))
+    if not steps or any(course.words != courses[0].words for course in courses):
+        raise TableError(
+            "Seeds of one model were measured on different words or at no common step. Run the study again."
+        )
+    return [course.at(np.isin(course.step, sorted(steps))) for course in courses]
+
+
+def courses_by_model(gain: pl.DataFrame) -> dict[tuple[str, str], list[Course]]:
+    """Return (architecture, direction) -> the seeds' courses at their common steps, from table ``gain``."""
+    seeds: dict[tuple[str, str], list[Course]] = {}
+    for (arch, direction, _), rows in gain.sort("arch", "direction", "seed").group_by(
+        "arch", "direction", "seed", maintain_order=True
+    ):
+        seeds.setdefault((str(arch), str(direction)), []).append(Course.of(rows))
+    return {key: aligned(courses) for key, courses in seeds.items()}
+
+
+def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:
+    """Return table `REPLICATION` from table ``gain``: seeds are replicates, resampled together with words."""
+    frames = []
+    for (arch, direction), courses in courses_by_model(gain).items():
+        n_words, n_seeds = len(courses[0].words), len(courses)
+        weights = TwoWayWeights.draw(n_words, n_seeds, resamples, generator(seed, "resamples of words and seeds"))
+        gains = weights.replicate([mean(course.gain) for course in courses]).interval(confidence)
+        explained = weights.replicate([r_squared(course.log_count, course.gain) for course in courses])
+        r2 = explained.interval(confidence)
+        by_word_and_seed = np.stack([course.gain for course in courses], axis=1)
+        p = crossed_mean(by_word_and_seed).p if n_seeds > 1 else np.full(len(courses[0].step), np.nan)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "arch": arch,
+                    "direction": direction,
+                    "step": courses[0].step,
+                    "n_seeds": n_seeds,
+                    "n_words": n_words,
+                    "match_nats": np.mean([course.match.mean(axis=0) for course in courses], axis=0),
+                    "mismatch_nats": np.mean([course.mismatch.mean(axis=0) for course in courses], axis=0),
+                    "gain_nats": gains.estimate,
+                    "gain_low": gains.low,
+                    "gain_high": gains.high,
+                    "p": p,
+                    "r2_log": r2.estimate,
+                    "r2_log_low": r2.low,
+                    "r2_log_high": r2.high,
+                }
+            )
+        )
+    if not frames:
+        return REPLICATION.frame([])
+    return REPLICATION.conform(pl.concat(frames)).with_columns(pl.selectors.float().fill_nan(None))

@@ -1,0 +1,225 @@
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from groundscope.behaviour.acquisition import (
+    ACQUISITION,
+    WORD_EMERGENCE,
+    acquisition,
+    read_acquisition,
+    word_emergence,
+)
+from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.generalisation import CROSSED, REPLICATION, crossed_evidence, replication
+from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.errors import TableError
+
+STEPS = np.array([0, 20, 40, 80, 120, 160, 200, 300, 400, 500, 600, 800])
+WORDS = [f"w{at:02}" for at in range(60)]
+RISE_AND_FALL = np.array([0, 0.1, 0.35, 0.5, 0.5, 0.4, 0.3, 0.2, 0.12, 0.1, 0.08, 0.06])
+RISE = np.linspace(0, 0.5, 12)
+
+
+def gain_table(explained, growth, seeds=(1, 2, 3), arch="transformer", noise=0.5, rng=None):
+    """A planted study: ``explained`` is the share of G that the log count explains, ``growth`` the mean of G."""
+    rng = rng or np.random.default_rng(0)
+    oddity = rng.normal(size=len(WORDS))
+    rate = rng.uniform(0.02, 1, len(WORDS))
+    frames = []
+    for seed in seeds:
+        for at, step in enumerate(STEPS):
+            chunks = np.rint(rate * step * 3).astype(int)
+            relation = stats.zscore(np.log1p(chunks)) if step else np.zeros(len(WORDS))
+            rest = np.sqrt(0.7) * oddity + np.sqrt(0.3) * rng.normal(size=len(WORDS))
+            gain = growth[at] + noise * (np.sqrt(explained[at]) * relation + np.sqrt(1 - explained[at]) * rest)
+            frames.append(
+                pl.DataFrame(
+                    {
+                        "arch": arch, "seed": seed, "step": step, "tokens_seen": step * 100, "weight_hash": "x",
+                        "direction": "env2lan", "word": WORDS, "kind": "noun", "category": "toys", "n_contexts": 9,
+                        "n_mismatches": 59, "match_nats": 6 - gain, "mismatch_nats": 6.0, "gain_nats": gain,
+                        "cooccurring_chunks": chunks, "counted_gain_nats": np.log1p(chunks) / 3,
+                        "seen_env": chunks * 2, "seen_lan": np.rint(rate * step * 50).astype(int),
+                    }
+                )
+            )  # fmt: skip
+    return GAIN.conform(pl.concat(frames))
+
+
+def surprisal_table(onset, n_contexts=8, seeds=(1, 2), noise=0.3):
+    """Each word's gain jumps from zero to two nats at its own checkpoint, in every context."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in seeds:
+        for word, begins in zip(WORDS, onset, strict=False):
+            for at, step in enumerate(STEPS):
+                for context in range(n_contexts):
+                    gain = 2.0 * (at >= begins) + noise * rng.normal()
+                    who = {
+                        "arch": "transformer", "seed": seed, "step": step, "tokens_seen": step * 100,
+                        "weight_hash": "x", "direction": "env2lan", "context": f"c{context}", "word": word,
+                    }  # fmt: skip
+                    rows.append({**who, "condition": "match", "surprisal_nats": 6 - gain})
+                    rows.append({**who, "condition": "mismatch", "surprisal_nats": 6.0})
+    return SURPRISAL.frame(rows)
+
+
+def claim(table, name, arch="transformer"):
+    return table.row(by_predicate=(pl.col("claim") == name) & (pl.col("arch") == arch), named=True)
+
+
+@pytest.fixture(scope="module")
+def concluded():
+    growth = np.linspace(0, 2.5, 12)
+    gain = pl.concat([gain_table(RISE_AND_FALL, growth), gain_table(RISE, growth / 3, arch="lstm")])
+    return conclusions(gain, resamples=400)
+
+
+def test_the_planted_story_is_told(concluded):
+    assert CONCLUSIONS.conform(concluded).equals(concluded)
+    assert concluded.height == 2 * 6
+    story = claim(concluded, "rises_then_falls_while_gain_grows")
+    assert story["holds"] is True
+    assert story["step"] in (40, 80, 120, 160)
+    assert story["p_holm"] >= story["p"]
+    assert claim(concluded, "r2_fall")["ci_low"] > 0
+    assert claim(concluded, "gain_growth")["ci_low"] > 0
+    assert claim(concluded, "r2_rise")["holds"] is None, "a description decides nothing"
+
+
+def test_a_curve_that_only_rises_is_not_said_to_fall(concluded):
+    assert claim(concluded, "rises_then_falls_while_gain_grows", "lstm")["holds"] is False
+
+
+def test_final_gain_and_emergence(concluded):
+    final = claim(concluded, "final_gain")
+    assert final["estimate"] == pytest.approx(2.5, abs=0.2)
+    assert final["ci_low"] < 2.5 < final["ci_high"]
+    assert (final["step"], final["n_seeds"], final["n_words"], final["holds"]) == (800, 3, 60, True)
+    begins = claim(concluded, "emergence_step")
+    assert begins["ci_low"] <= begins["estimate"] <= begins["ci_high"]
+    assert begins["estimate"] in (20, 40, 80)
+
+
+def test_what_never_emerges_has_no_step():
+    table = conclusions(gain_table(np.zeros(12), np.zeros(12)), resamples=200)
+    assert claim(table, "emergence_step")["estimate"] is None
+    assert claim(table, "final_gain")["holds"] is False
+    assert claim(table, "rises_then_falls_while_gain_grows")["holds"] is False
+
+
+def test_a_negative_gain_is_no_grounding():
+    table = conclusions(gain_table(np.zeros(12), np.full(12, -2.0), seeds=(1,)), resamples=200)
+    final = claim(table, "final_gain")
+    assert final["p"] < 0.001
+    assert final["holds"] is False
+
+
+def test_conclusions_do_not_depend_on_the_order_of_rows():
+    gain = gain_table(RISE_AND_FALL, np.linspace(0, 2, 12), seeds=(1, 2))
+    expected = conclusions(gain, resamples=200)
+    assert conclusions(gain.sample(fraction=1, shuffle=True, seed=3), resamples=200).equals(expected)
+    assert conclusions(GAIN.frame([])).is_empty()
+
+
+def test_seeds_are_compared_at_the_steps_they_share():
+    gain = gain_table(RISE_AND_FALL, np.linspace(0, 2, 12), seeds=(1, 2))
+    cut = gain.filter((pl.col("seed") == 1) | (pl.col("step") < 500))
+    assert replication(cut, resamples=100)["step"].max() == 400
+    with pytest.raises(TableError, match="different words"):
+        replication(gain.filter((pl.col("seed") == 1) | (pl.col("word") != "w00")), resamples=100)
+
+
+def test_replication_is_wider_than_one_seed_and_equals_the_means():
+    gain = gain_table(RISE_AND_FALL, np.linspace(0, 2, 12))
+    table = replication(gain, resamples=400)
+    assert REPLICATION.conform(table).equals(table)
+    means = gain.group_by("step").agg(pl.col("gain_nats").mean()).sort("step")["gain_nats"]
+    np.testing.assert_allclose(table["gain_nats"], means)
+    assert table["r2_log"][0] is None
+    assert (table["gain_low"] <= table["gain_nats"]).all()
+    assert table.filter(step=800)["p"].item() < 0.001
+    one = replication(gain.filter(seed=1), resamples=400)
+    assert one["p"].null_count() == len(one)
+
+
+def test_crossed_evidence_agrees_with_words_and_contexts():
+    table = crossed_evidence(surprisal_table(np.full(60, 5)))
+    assert CROSSED.conform(table).equals(table)
+    assert table.height == 2 * 12
+    end = table.filter(seed=1, step=800).row(0, named=True)
+    assert end["gain_nats"] == pytest.approx(2, abs=0.05)
+    assert (end["n_words"], end["n_contexts"]) == (60, 8)
+    assert end["residual_sd_nats"] == pytest.approx(0.3, abs=0.03)
+    assert end["p"] < 1e-6
+
+
+def test_words_with_contexts_of_their_own_are_not_crossed():
+    own = surprisal_table(np.full(60, 5), seeds=(1,)).with_columns(
+        pl.concat_str("word", pl.lit("/"), "context").alias("context")
+    )
+    assert crossed_evidence(own).is_empty()
+
+
+def test_each_word_emerges_where_it_was_planted():
+    onset = np.arange(60) % 13  # the thirteenth never does
+    table = word_emergence(surprisal_table(onset))
+    assert WORD_EMERGENCE.conform(table).equals(table)
+    known = [*STEPS.tolist(), None]
+    expected = {word: known[begins] for word, begins in zip(WORDS, onset, strict=True)}
+    found = dict(table.select("word", "emergence_step").iter_rows())
+    assert np.mean([found[word] == expected[word] for word in WORDS]) > 0.9
+    assert (table["p_bh"] >= table["p"]).all()
+    late = table.filter(pl.col("word").is_in([w for w, s in expected.items() if s is None]))
+    assert late["p_bh"].min() > 0.01
+
+
+def test_agreement_with_children_is_found_and_frequency_can_explain_it(tmp_path):
+    onset = np.arange(60) // 5
+    words = word_emergence(surprisal_table(onset))
+    gain = gain_table(RISE, np.linspace(0, 2, 12), seeds=(1, 2))
+    rng = np.random.default_rng(1)
+    ages = {word: 18 + 0.6 * begins + rng.normal() for word, begins in zip(WORDS, onset, strict=True)}
+    table = acquisition(words, gain, ages, resamples=300)
+    assert ACQUISITION.conform(table).equals(table)
+    row = table.row(0, named=True)
+    steps = [dict(words.select("word", "emergence_step").iter_rows())[word] for word in WORDS]
+    assert row["rho"] == pytest.approx(stats.spearmanr(steps, list(ages.values())).statistic)
+    assert row["rho_low"] > 0.5
+    assert row["p"] < 0.001
+    assert row["n_words"] == 60
+
+    frequency = dict(gain.filter(step=800, seed=1).select("word", "seen_lan").iter_rows())
+    by_frequency = {word: -count for word, count in frequency.items()}
+    confounded = words.with_columns(
+        pl.col("word").replace_strict({w: -c for w, c in frequency.items()}).alias("emergence_step")
+    )
+    explained = acquisition(
+        confounded, gain, {w: age + rng.normal(0, 300) for w, age in by_frequency.items()}, resamples=300
+    )
+    assert explained["rho"].item() > 0.8
+    assert explained["rho_partial"].is_null().item(), "nothing is left once frequency is held"
+
+
+def test_ages_are_read_and_what_is_missing_is_named(tmp_path):
+    path = tmp_path / "ages.csv"
+    path.write_text("definition,aoa_months_50pct\nball,16.5\nball,19\nhorse,21\nmoon,\n")
+    assert read_acquisition(path) == {"ball": 16.5, "horse": 21.0}
+    with pytest.raises(TableError, match="has no column age; it has definition"):
+        read_acquisition(path, months="age")
+    with pytest.raises(TableError, match="cannot be read"):
+        read_acquisition(tmp_path / "none.csv")
+
+
+@pytest.mark.real
+def test_the_shared_list_of_ages_can_be_read(real_data):
+    ages = read_acquisition(real_data / "cdi" / "aoa_english_american_norming_derived.csv")
+    assert len(ages) > 500
+    assert 10 < ages["dog"] < 25
+
+
+def test_too_few_words_of_known_age_leave_a_model_out():
+    words = word_emergence(surprisal_table(np.arange(60) // 5, seeds=(1,), n_contexts=3))
+    gain = gain_table(RISE, np.linspace(0, 2, 12), seeds=(1,))
+    assert acquisition(words, gain, {"w01": 20.0}).is_empty()
