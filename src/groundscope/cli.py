@@ -215,10 +215,11 @@ def _options(model, **values):
         raise StudyError(explain(error, model)) from None
 
 
-def _version(value: bool) -> None:
+def _version(value: bool) -> bool:
     if value:
         typer.echo(f"groundscope {__version__}")
         raise typer.Exit
+    return value
 
 
 @app.callback()

@@ -85,7 +85,7 @@ def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["run", "nowhere.yaml"], "There is no study file nowhere.yaml"),
         (["run", "--set", "trainig.steps=3"], "Did you mean 'training'?"),
         (["run", "--set", "behaviour.minimum=100000"], "do. Highest smaller counts"),
-        (["run", "--set", "behaviour.words=[horse, unicorn]"], "unicorn"),
+        (["run", "--set", "behaviour.words=[unicorn, gryphon]"], "The word 'unicorn' was asked for"),
         (["run", "--only", "trian"], "Did you mean 'train'?"),
         (["validate", "nowhere.yaml"], "There is no study file"),
         (["ls", "nowhere"], "There are no runs"),

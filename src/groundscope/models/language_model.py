@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -20,12 +21,14 @@ from groundscope.models.ops import RMSNorm
 MIXERS = ("attention", "mamba2")
 
 
+@no_type_check  # its constructor takes more than its fields: whatever Hugging Face keeps in config.json
 class GroundedLMConfig(PretrainedConfig):
     """Sizes of a `GroundedLM`; ``mixers`` names each layer's mixer and so fixes the depth.
 
     Raises ModelError for unknown mixers and for widths that do not divide into heads.
     """
 
+    __no_type_check__ = True  # Hugging Face's __init__ takes more than the fields, which annotations cannot say
     model_type = "groundscope"
     attribute_map = {  # noqa: RUF012 (the base class declares it)
         "hidden_size": "d_model",

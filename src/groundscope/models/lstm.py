@@ -1,6 +1,7 @@
 """The LSTM language model: the architecture that does not ground, and has no heads to look at."""
 
 from collections.abc import Sequence
+from typing import no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -13,9 +14,11 @@ from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 
 
+@no_type_check  # its constructor takes more than its fields: whatever Hugging Face keeps in config.json
 class GroundedLSTMConfig(PretrainedConfig):
     """Sizes of a `GroundedLSTM`; raises ModelError for a model without layers."""
 
+    __no_type_check__ = True  # as in GroundedLMConfig
     model_type = "groundscope-lstm"
     attribute_map = {"hidden_size": "d_model", "num_hidden_layers": "n_layers"}  # noqa: RUF012
 

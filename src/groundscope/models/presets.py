@@ -59,6 +59,8 @@ PRESETS: Mapping[str, tuple[Callable[..., Config], int]] = {
 def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
     """Return the config of a preset; ``overrides`` are ``n_layers`` and any field of the config.
 
+    ``mixers`` writes a pattern of one's own, such as ``("attention", "mamba2", "attention")``, over a preset's.
+
     Raises ModelError for unknown names and fields, and for sizes that do not fit each other.
     """
     if name not in PRESETS:
@@ -66,6 +68,8 @@ def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
             f"There is no model preset '{name}'; there are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
         )
     make, n_layers = PRESETS[name]
+    if "mixers" in overrides and "n_layers" in overrides:
+        raise ModelError("Give mixers, which names every layer's mixer, or n_layers, not both.")
     n_layers = overrides.pop("n_layers", n_layers)
     known = own_fields(GroundedLSTMConfig if make is _lstm else GroundedLMConfig)
     for field in overrides:
@@ -74,6 +78,8 @@ def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
                 f"Preset '{name}' has no setting '{field}'; it has n_layers, {', '.join(known)}."
                 f"{did_you_mean(field, (*known, 'n_layers'))}"
             )
+    if "mixers" in overrides:
+        return GroundedLMConfig(vocab_size=vocab_size, **overrides)
     return make(n_layers, vocab_size=vocab_size, **overrides)
 
 
