@@ -1,6 +1,6 @@
 """Training a lens: all layers in one pass over the data, towards the model's own predictions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -76,20 +76,35 @@ def train_lens(
         check_fit(start, model)
         lens.load_state_dict(start.state_dict())
     order = DataOrder(len(chunks), batch, seed)
-    optimizer, schedule = _optimizer(lens, options)
-    unembedding = model.unembedding.detach().to(getattr(torch, options.precision))
+    update = lens_update(model, lens, options, budget=budget)
     losses = []
     with analysing(model), (progress or Progress(quiet=True)).task("lens", options.steps) as task:
         for step in range(options.steps):
-            ids = torch.from_numpy(np.ascontiguousarray(chunks[order.chunks_at(step)])).long()
-            loss, gradients = _gradients(model, lens, ids, unembedding, budget)
-            for parameter, gradient in zip(lens.parameters(), _clipped(gradients, options.clip), strict=True):
-                parameter.grad = gradient
-            optimizer.step()
-            schedule.step()
+            loss = update(torch.from_numpy(np.ascontiguousarray(chunks[order.chunks_at(step)])).long())
             losses.append(loss)
             task.advance(note=f"KL {loss.mean():.3f} nats")
     return lens.requires_grad_(False), torch.stack(losses).cpu()
+
+
+def lens_update(
+    model: LanguageModel, lens: Lens, options: LensOptions, *, budget: int | None = None
+) -> Callable[[Int[Tensor, "chunk time"]], Float[Tensor, " layer"]]:
+    """Return the function that does one update of ``lens`` from a batch of chunks and returns its losses in nats.
+
+    It holds the optimizer's state; the model must be in `analysing` when it is called.
+    """
+    optimizer, schedule = _optimizer(lens, options)
+    unembedding = model.unembedding.detach().to(getattr(torch, options.precision))
+
+    def update(ids: Int[Tensor, "chunk time"]) -> Float[Tensor, " layer"]:
+        loss, gradients = _gradients(model, lens, ids, unembedding, budget)
+        for parameter, gradient in zip(lens.parameters(), _clipped(gradients, options.clip), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        schedule.step()
+        return loss
+
+    return update
 
 
 def lens_fit(model: LanguageModel, lens: Lens, chunks: Chunks, *, budget: int | None = None) -> Float[Tensor, " layer"]:

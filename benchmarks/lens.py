@@ -1,0 +1,153 @@
+"""Time of lens training per token and layer against the tuned-lens library, in the same run.
+
+    pip install tuned-lens --no-deps
+    python benchmarks/lens.py                                        # about 5 minutes on 2 cores
+    python benchmarks/lens.py --width 256 --vocabulary 32000
+
+The library's side is the body of its training loop (``train_loop.py``, version 0.2.0) around its own ``TunedLens``: as
+it is, which computes in bfloat16 under autocast, and in float32. Ours is one update of `train_lens`. Each update takes
+the same tokens through the same model, its forward pass included; contenders take turns, and the median counts. Before
+any time is taken, two updates from the same weights must agree to 1e-5. On a CPU, times are CPU times, which a busy
+machine moves less.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from groundscope.mechanism.heads import analysing
+from groundscope.mechanism.lens import TunedLens
+from groundscope.mechanism.lens_training import LensOptions, lens_update
+from groundscope.models.pretrained import PretrainedLM
+
+with warnings.catch_warnings():  # the library's own imports warn
+    warnings.simplefilter("ignore")
+    try:
+        from tuned_lens.nn.lenses import TunedLens as LibraryLens
+    except ImportError:
+        sys.exit("The tuned-lens library is not installed: pip install tuned-lens --no-deps")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--vocabulary", type=int, default=16_000)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": options.width, "intermediate_size": 4 * options.width, "num_hidden_layers": options.layers}
+    config = GPTNeoXConfig(
+        vocab_size=options.vocabulary,
+        num_attention_heads=max(1, options.width // 64),
+        max_position_embeddings=options.length,
+        bos_token_id=0,
+        eos_token_id=0,
+        **sizes,
+    )
+    model = GPTNeoXForCausalLM(config).eval().requires_grad_(False).to(options.device)
+    ids = torch.randint(options.vocabulary, (options.batch, options.length), device=options.device)
+
+    agree(model, ids)
+    contenders: dict[str, Callable[[], object]] = {
+        "tuned-lens, as it is (bfloat16)": library_update(model, ids, autocast=True),
+        "tuned-lens, float32": library_update(model, ids, autocast=False),
+        "groundscope, bfloat16": our_update(model, ids, "bfloat16"),
+        "groundscope, float32": our_update(model, ids, "float32"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repeat in range(options.repeats + 1):
+        for name, update in contenders.items():
+            took = timed(update, options.device)
+            if repeat:  # the first round warms up
+                seconds[name].append(took)
+    show(options, {name: statistics.median(times) for name, times in seconds.items()})
+
+
+def library_update(model: GPTNeoXForCausalLM, ids: Tensor, *, autocast: bool) -> Callable[[], list[float]]:
+    """Return one batch of the library's ``Train.execute`` with its default optimizer."""
+    lens = LibraryLens.from_model(model).to(ids.device)
+    parameters = [parameter for parameter in lens.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
+
+    def update() -> list[float]:
+        losses = []
+        with torch.no_grad():
+            out = model(ids, output_hidden_states=True)
+        labels = out.logits.float().log_softmax(dim=-1)
+        for layer, state in enumerate(out.hidden_states[:-1]):
+            with torch.autocast(ids.device.type, dtype=torch.bfloat16) if autocast else nullcontext():
+                logits = lens(state, idx=layer)
+                loss = torch.sum(labels.exp() * (labels - logits.log_softmax(-1)), dim=-1).mean()
+                losses.append(loss.detach().item())
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(lens.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        return losses
+
+    return update
+
+
+def our_update(model: GPTNeoXForCausalLM, ids: Tensor, precision: str) -> Callable[[], list[float]]:
+    """Return one update of `train_lens`."""
+    lm = PretrainedLM(model)
+    settings = LensOptions(optimizer="sgd", precision=precision)  # type: ignore[arg-type]
+    lens = TunedLens.from_model(lm)
+    step = lens_update(lm, lens, settings)
+
+    def update() -> list[float]:
+        with analysing(lm):
+            return step(ids).tolist()
+
+    return update
+
+
+def agree(model: GPTNeoXForCausalLM, ids: Tensor) -> None:
+    """Both sides' first and second losses must be the same numbers."""
+    theirs, ours = library_update(model, ids, autocast=False), our_update(model, ids, "float32")
+    for _ in range(2):
+        difference = max(abs(a - b) for a, b in zip(theirs(), ours(), strict=True))
+        if difference > 1e-5:
+            sys.exit(f"The two sides do not compute the same: losses differ by {difference:.1e} nats.")
+
+
+def timed(update: Callable[[], object], device: str) -> float:
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    start = clock()
+    update()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def show(options: argparse.Namespace, seconds: dict[str, float]) -> None:
+    per = options.batch * options.length * options.layers
+    table = Table(
+        title=f"{options.layers} layers of {options.width}, vocabulary {options.vocabulary:,}, "
+        f"{options.batch} x {options.length} tokens, {options.device}, {torch.get_num_threads()} threads"
+    )
+    for heading in ("", "us per token and layer", "x tuned-lens as it is", "x tuned-lens float32"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    as_it_is, float32 = list(seconds.values())[:2]
+    for name, took in seconds.items():
+        table.add_row(name, f"{took / per * 1e6:.1f}", f"{as_it_is / took:.2f}", f"{float32 / took:.2f}")
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
