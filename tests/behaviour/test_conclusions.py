@@ -11,8 +11,10 @@ from groundscope.behaviour.acquisition import (
     word_emergence,
 )
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.dose import DOSE, dose
 from groundscope.behaviour.generalisation import CROSSED, REPLICATION, crossed_evidence, replication
 from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.corpus.ablation import Ablation, Arm
 from groundscope.errors import TableError
 
 STEPS = np.array([0, 20, 40, 80, 120, 160, 200, 300, 400, 500, 600, 800])
@@ -142,6 +144,28 @@ def test_replication_is_wider_than_one_seed_and_equals_the_means():
     assert table.filter(step=800)["p"].item() < 0.001
     one = replication(gain.filter(seed=1), resamples=400)
     assert one["p"].null_count() == len(one)
+
+
+def test_a_dose_is_replication_per_ablated_corpus():
+    gains = {0.0: 2.0, 1.0: 0.8}
+    parts = []
+    for arm in Arm:
+        for share, end in gains.items():
+            growth = np.linspace(0, end if arm is Arm.COOCCURRING else 2.0, 12)
+            removed = int(share * 300)
+            record = Ablation(
+                arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=300, removed=removed, source="x"
+            )
+            parts.append((record, gain_table(RISE, growth)))
+    table = dose(parts, resamples=200)
+    assert DOSE.conform(table).equals(table)
+    ends = {(row["arm"], row["share_removed"]): row for row in table.filter(step=800).iter_rows(named=True)}
+    assert ends["cooccurring", 1.0]["gain_nats"] == pytest.approx(0.8, abs=0.2)
+    assert ends["cooccurring", 1.0]["gain_low"] > 0
+    assert (ends["cooccurring", 1.0]["chunks_left"], ends["cooccurring", 1.0]["cooccurring_left"]) == (700, 0)
+    assert (ends["control", 1.0]["chunks_left"], ends["control", 1.0]["cooccurring_left"]) == (700, 300)
+    assert ends["control", 1.0]["gain_nats"] == pytest.approx(2, abs=0.2)
+    assert dose([]).is_empty()
 
 
 def test_crossed_evidence_agrees_with_words_and_contexts():

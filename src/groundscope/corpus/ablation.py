@@ -46,6 +46,11 @@ class Ablation(BaseModel):
     removed: int = Field(ge=0, description="chunks removed")
     source: str = Field(description="content hash of the corpus before")
 
+    @property
+    def cooccurring_left(self) -> int:
+        """Co-occurring chunks that were not removed."""
+        return self.cooccurring - (self.removed if self.arm is Arm.COOCCURRING else 0)
+
 
 def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm: Arm, seed: int = 0) -> Corpus:
     """Write ``corpus`` without a random ``share`` of its co-occurring chunks, or without as many others, to ``out``.
