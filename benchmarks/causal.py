@@ -19,6 +19,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 from saliency import Sizes, gpt2, prompts_of
+from torch import nn
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
@@ -27,7 +28,7 @@ from groundscope.mechanism.causal_table import causal_table
 from groundscope.mechanism.criteria import Role
 from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.prompts import PromptBatch
-from groundscope.models.pretrained import PretrainedLM
+from groundscope.models.convert import from_gpt2
 
 IDENTITY = {"arch": "benchmark", "seed": 0, "step": 0, "tokens_seen": 0, "weight_hash": "none"}
 
@@ -43,7 +44,7 @@ def loop(model: GPT2LMHeadModel, prompts: PromptBatch, runs: CausalRuns) -> Floa
             for layer in runs.index.chosen_layers:
                 heads = np.flatnonzero(removed[runs.index.of_layer(layer)]).tolist()
                 if heads:
-                    projection = model.transformer.h[layer].attn.c_proj
+                    projection: nn.Module = model.transformer.h[layer].attn.c_proj  # type: ignore[union-attr,assignment]
                     hooks.append(projection.register_forward_pre_hook(zeroing(heads, d_head)))
             logits = model(ids, use_cache=False).logits[:, -1]
             found[i, j] = functional.cross_entropy(logits, target).item()
@@ -53,7 +54,7 @@ def loop(model: GPT2LMHeadModel, prompts: PromptBatch, runs: CausalRuns) -> Floa
 
 
 def zeroing(heads: list[int], d_head: int) -> Callable:
-    def hook(module: torch.nn.Module, args: tuple) -> tuple:
+    def hook(module: nn.Module, args: tuple) -> tuple:
         mixed = args[0].clone()
         for head in heads:
             mixed[..., head * d_head : (head + 1) * d_head] = 0
@@ -81,7 +82,7 @@ def main() -> None:
 
     torch.set_num_threads(sizes.threads)
     hf_model, prompts, options = gpt2(sizes), prompts_of(sizes), CausalOptions(draws=draws)
-    model = PretrainedLM(hf_model)
+    model = from_gpt2(hf_model).eval().to(hf_model.device)  # type: ignore[arg-type]
     shape = len(prompts), len(HeadIndex.of(model))
     rank = torch.rand(len(Role), *shape, generator=torch.Generator().manual_seed(2)).argsort(-1).argsort(-1)
     found = {role: rank[i] < number for i, role in enumerate(Role)}

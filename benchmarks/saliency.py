@@ -3,9 +3,10 @@
     python benchmarks/saliency.py [--prompts 1000] [--time 24] [--layers 4] [--d-model 256] [--vocab 20000]
 
 The loop is what one writes with Hugging Face: eager attention, ``output_attentions``, ``retain_grad`` on every
-attention matrix, ``loss.backward()``. "loop, frozen" is the same with the weights' gradients switched off. All reduce
-to the same scores (flow, total, largest strip), which must agree. Each variant runs in a process of its own; memory
-is the growth of its peak over the loaded model. Seconds are medians of the repeats.
+attention matrix, ``loss.backward()``. "loop, frozen" is the same with the weights' gradients switched off; "wrapped"
+is Hugging Face's own model under our gate. All reduce to the same scores (flow, total, largest strip), which must
+agree. Each variant runs in a process of its own; memory is the growth of its peak over the loaded model. Seconds are
+medians of the repeats.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from torch.nn import functional
 
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import saliency
+from groundscope.models.base import LanguageModel
+from groundscope.models.convert import from_gpt2
 from groundscope.models.pretrained import PretrainedLM
 
 
@@ -67,7 +70,7 @@ def gpt2(sizes: Sizes) -> transformers.GPT2LMHeadModel:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(0, 0.1)  # attention is far from uniform, as it is after training
-    return model.to(sizes.device)
+    return model.to(torch.device(sizes.device))  # type: ignore[arg-type]
 
 
 def prompts_of(sizes: Sizes) -> PromptBatch:
@@ -78,7 +81,7 @@ def prompts_of(sizes: Sizes) -> PromptBatch:
     return PromptBatch.with_ground_at(ids, targets, places)
 
 
-def batched(model: PretrainedLM, prompts: PromptBatch) -> Tensor:
+def batched(model: LanguageModel, prompts: PromptBatch) -> Tensor:
     found = saliency(model, prompts)
     return torch.stack([found.flow, found.total, found.strip], dim=-1)
 
@@ -107,6 +110,7 @@ def loop(model: transformers.GPT2LMHeadModel, prompts: PromptBatch, *, frozen: b
 
 VARIANTS = {
     "groundscope": batched,
+    "groundscope, wrapped": batched,
     "loop": lambda model, prompts: loop(model, prompts, frozen=False),
     "loop, frozen": lambda model, prompts: loop(model, prompts, frozen=True),
 }
@@ -116,6 +120,8 @@ def measure(name: str, sizes: Sizes) -> Measured:
     torch.set_num_threads(sizes.threads)
     model, prompts, seconds = gpt2(sizes), prompts_of(sizes), []
     if name == "groundscope":
+        model = from_gpt2(model).eval().to(model.device)  # type: ignore[arg-type]
+    elif name == "groundscope, wrapped":
         model = PretrainedLM(model)
     on_gpu = sizes.device != "cpu"
     if on_gpu:
