@@ -63,7 +63,7 @@ class CorpusCard(_Part):
     )
     options: dict[str, Any] = Field(description="How the documents were cut into chunks.")
     provenance: dict[str, Any] = Field(
-        description="Where the documents came from: reader, its options, versions of the code that read them."
+        description="Where the documents came from: reader, its options, version of groundscope that read them."
     )
     content_hash: str = Field(description="SHA-256 over the chunks and the vocabulary.")
 

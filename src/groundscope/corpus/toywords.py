@@ -1,7 +1,8 @@
 """Words and phrases of the toy world: what there is to talk about, and simple English to say it in.
 
-All written for this purpose. Things, actions and properties never serve as function words as well, so that a form which
-stands in both channels and in these lists is always a word with a meaning in the scene.
+All written for this purpose; phrases stand in the order of how common they are. Things, actions and properties never
+serve as function words as well, so that a form which stands in both channels and in these lists is always a word with
+a meaning in the scene.
 """
 
 
@@ -10,7 +11,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _phrases(text: str) -> tuple[tuple[str, ...], ...]:
-    """Split phrases at '|'. What stands there several times is said more often; an empty phrase says nothing."""
+    """Split phrases at '|', commonest first; an empty one is a phrase of no words."""
     return tuple(tuple(phrase.split()) for phrase in text.split("|"))
 
 
@@ -48,10 +49,8 @@ ADJECTIVES = _words("""
 SPEAKERS = _words("CHI MOT FAT INV SIS BRO GRA")
 """The first two take part in every document."""
 
-ENV_SUBJECTS = _phrases(
-    "|||||| she | he | they | mommy | daddy | then | then she | then he | and | and then | and then she"
-)
-"""Mostly none: the speaker's tag tells who acts."""
+ENV_SUBJECTS = _phrases("she | he | they | mommy | daddy | then | then she | and | and then")
+"""Where none is named, the speaker's tag tells who acts."""
 
 ENV_LEADS = _phrases("""
     looks at | points to | points at | picks up | takes | takes up | takes out | holds | holds up | holds out |
@@ -63,10 +62,10 @@ ENV_LEADS = _phrases("""
     keeps | turns around and sees | goes back to | reaches over to
 """)
 
-ENV_DETERMINERS = _words("the the the the the the the a a a this that her his")
+ENV_DETERMINERS = _words("the a her this that his")
 
 ENV_TAILS = _phrases("""
-    |||||||||||| down | up | out | over | back | away | again | to her | to him | with her | with him | with it
+    down | up | out | over | back | away | again | to her | to him | with her | with him | with it
     | in front of her | in front of him | and holds it | and looks at it | and smiles | and laughs | and points
     to it | now | here | there | back down | again with her | then looks at her | and gives it to her | and puts
     it down | back to her
@@ -82,29 +81,29 @@ ENV_ACTIONS = _slotted("""
 """Words before and after the action."""
 
 LAN_OPENERS = _phrases(
-    "||||||||| oh | no | yes | well | okay | now | and | so | hey | mommy | daddy | oh look | but | then | maybe"
+    "oh | no | yes | well | okay | now | and | so | hey | mommy | daddy | oh look | but | then | maybe"
 )
 
 LAN_LEADS = _phrases("""
-    look at | where is | where did you get | i see | do you see | i like | do you like | you like | i want | i
-    want to see | do you want | you want | that is | this is | here is | there is | what about | what is in |
-    give me | show me | is that | is this | it is | i have | you have | we have | they have | do you have | she
-    has | he has | who has | that one has | has she got | i have got | no that is not | that is not | it is not
-    | i know | do you know | you know | i think that is | i think it is | she likes | he really likes | she
-    really wants | we like | can you see | can i have | can you get | you can have | we can get | you can see |
-    tell me about | tell her about | do not tell him about | what do you think about | say hello to | we say
-    hello to | let us see | let us get | did you see | did you get | i am going to get | are you going to get |
-    we are going to see | is he going to have | that was | it was | there was | i do not see | i do not like | i
-    do not want | i do not have | they do not like | is it | all i see is | that one is | this one is like | it
-    is like | you get | get | where do they have | what if we get | i have to see | would you like | could you
-    get me | may i have | how about | who likes | who wants | whose is | that could be | put it on | put it in |
-    it is under | it is with | it goes with | come and see | come to | go to
+    look at |  | that is | where is | this is | i see | here is | there is | i want | do you see | you like | i
+    like | get | give me | what about | is that | where did you get | do you like | i want to see | do you want
+    | you want | what is in | show me | is this | it is | i have | you have | we have | they have | do you have
+    | she has | he has | who has | that one has | has she got | i have got | no that is not | that is not | it
+    is not | i know | do you know | you know | i think that is | i think it is | she likes | he really likes |
+    she really wants | we like | can you see | can i have | can you get | you can have | we can get | you can
+    see | tell me about | tell her about | do not tell him about | what do you think about | say hello to | we
+    say hello to | let us see | let us get | did you see | did you get | i am going to get | are you going to
+    get | we are going to see | is he going to have | that was | it was | there was | i do not see | i do not
+    like | i do not want | i do not have | they do not like | is it | all i see is | that one is | this one is
+    like | it is like | you get | where do they have | what if we get | i have to see | would you like | could
+    you get me | may i have | how about | who likes | who wants | whose is | that could be | put it on | put it
+    in | it is under | it is with | it goes with | come and see | come to | go to
 """)
 
-LAN_DETERMINERS = _words("the the the the the the the my my your your this this that that a")
+LAN_DETERMINERS = _words("the my this your that a")
 
 LAN_TAILS = _phrases("""
-    |||||||||||||| now | please | again | here | there | too | is mine | okay | right | is here | is there | for
+    now | please | again | here | there | too | is mine | okay | right | is here | is there | for
     me | for you | mommy | daddy | is nice | is so nice | all by myself | then | with me | like that | is not
     here | do you see it | and this
 """)
