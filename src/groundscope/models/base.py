@@ -108,6 +108,12 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
         states = None if stream is None else (*stream[:-1], hidden)
         return CausalLMOutput(loss=loss, logits=logits, hidden_states=states)  # type: ignore[arg-type]
 
+    def prepare_inputs_for_generation(
+        self, input_ids: Int[Tensor, "batch time"], attention_mask: Tensor | None = None, **unused
+    ) -> dict:
+        """Give `generate` the whole text at each step: there is no cache, texts are short here."""
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
     def _embed(self, input_ids: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time d_model"]:
         try:
             return self.embedding(input_ids)

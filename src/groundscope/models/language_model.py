@@ -28,7 +28,6 @@ class GroundedLMConfig(PretrainedConfig):
     Raises ModelError for unknown mixers and for widths that do not divide into heads.
     """
 
-    __no_type_check__ = True  # Hugging Face's __init__ takes more than the fields, which annotations cannot say
     model_type = "groundscope"
     attribute_map = {  # noqa: RUF012 (the base class declares it)
         "hidden_size": "d_model",

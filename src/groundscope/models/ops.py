@@ -33,7 +33,7 @@ class _CausalConvSiLU(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor):
+    def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
         x, weight, before = ctx.saved_tensors
         gradient = torch.ops.aten.silu_backward(gradients[0].to(x.dtype), before)
         taps = weight.to(x.dtype).T.contiguous()
@@ -81,7 +81,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor):
+    def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
         x, weight, scale = ctx.saved_tensors
         normed = x * scale
         gradient = gradients[0].to(x.dtype)

@@ -90,7 +90,7 @@ class _ChunkedSSD(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor):
+    def backward(ctx: Any, *gradients: Tensor):  # type: ignore[override]
         x, dt, a, b, c, sums, decay, matrix, weighted, ending, states, carried = ctx.saved_tensors
         groups = b.shape[2]
         dy = gradients[0].to(x.dtype).reshape(x.shape)
