@@ -18,7 +18,6 @@ from groundscope.models.gate import Mixer
 class GroundedLSTMConfig(PretrainedConfig):
     """Sizes of a `GroundedLSTM`; raises ModelError for a model without layers."""
 
-    __no_type_check__ = True  # as in GroundedLMConfig
     model_type = "groundscope-lstm"
     attribute_map = {"hidden_size": "d_model", "num_hidden_layers": "n_layers"}  # noqa: RUF012
 
@@ -66,7 +65,8 @@ class GroundedLSTM(LanguageModel):
 
     def residual_stream(self, input_ids: Int[Tensor, "batch time"]) -> list[Float[Tensor, "batch time d_model"]]:
         """Return n_layers + 1 states: embeddings, then each layer's output (what a lens can read here)."""
-        stream = [self._drop(self._embed(input_ids))]
+        # a tied embedding is small, for the logits' sake; without residual connections so small an input would be lost
+        stream = [self._drop(self._embed(input_ids) * self.config.d_model**0.5)]
         for layer in self.layers:
             output, _ = layer(stream[-1])
             stream.append(self._drop(output))
@@ -81,14 +81,16 @@ class GroundedLSTM(LanguageModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module, generator: torch.Generator | None = None) -> None:
-        """torch's uniform initialisation, with a forget gate that is open at first; small embeddings."""
+        """Xavier's uniform initialisation per gate, a forget gate that is open at first, embeddings of norm 1."""
         if isinstance(module, nn.LSTM):
-            bound = module.hidden_size**-0.5
             for parameter in module.parameters():
-                nn.init.uniform_(parameter, -bound, bound, generator)
-                if parameter.ndim == 1:  # torch adds two biases, so each gives half of the forget gate's 1
+                if parameter.ndim == 2:
+                    for gate in parameter.chunk(4):
+                        nn.init.xavier_uniform_(gate, generator=generator)
+                else:  # torch adds two biases, so each gives half of the forget gate's 1
+                    nn.init.zeros_(parameter)
                     nn.init.constant_(parameter[module.hidden_size : 2 * module.hidden_size], 0.5)
         elif isinstance(module, nn.Embedding | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.02, generator)
+            nn.init.normal_(module.weight, 0.0, self.config.d_model**-0.5, generator)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
