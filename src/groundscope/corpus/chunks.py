@@ -101,11 +101,11 @@ def build_corpus(
 ) -> Corpus:
     """Read documents once and write a corpus directory at ``out``, whole or not at all.
 
-    All documents form one stream of tokens, in their order, that is cut into chunks of ``options.length``; what
-    is left over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks
-    that are kept: what a model can see. ``provenance`` says where the documents come from; the
-    parser's version, which is groundscope's, is added to it. Raises CorpusError where the documents do not fill a single
-    chunk, where a word is empty or holds white space, and where ``out`` is something other than a corpus.
+    All documents form one stream of tokens, in their order, that is cut into chunks of ``options.length``; what is left
+    over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks that are kept:
+    what a model can see. ``provenance`` says where the documents come from; the parser's version, which is
+    groundscope's, is added to it. Raises CorpusError where the documents do not fill a single chunk, where a word is
+    empty or holds white space, and where ``out`` is something other than a corpus.
     """
     _refuse_to_replace(out)
     stream = TokenStream()
