@@ -10,6 +10,8 @@ from groundscope import __version__
 from groundscope.errors import GroundscopeError, StudyError
 from groundscope.progress import Progress
 
+_INPUT_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -89,7 +91,7 @@ def report(
     """Write the page of a run again from its tables."""
     from groundscope.report.page import write_page
 
-    if not run.is_dir():
+    if not (run / "resolved.json").is_file():
         raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
     page = write_page(run)
     typer.echo(f"The page: {page}")
@@ -207,7 +209,7 @@ def _build(
 def _options(model, **values):
     from pydantic import ValidationError
 
-    from groundscope.study.load import explain
+    from groundscope.study.explain import explain
 
     try:
         return model(**values)
@@ -238,3 +240,6 @@ def main(arguments: list[str] | None = None) -> None:
     except GroundscopeError as error:
         print(f"groundscope: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:  # a file where a folder should be, no permission, a full disk
+        print(f"groundscope: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, _INPUT_ERRORS) else 1)

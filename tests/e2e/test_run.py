@@ -1,5 +1,6 @@
 """The command line from end to end, in process: a small study, what it leaves, and what goes wrong."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -60,6 +61,17 @@ def test_the_same_study_gives_the_same_tables_and_another_seed_others(finished: 
         assert not other.drop("seed").equals(another.drop("seed"))
 
 
+def test_tables_hold_the_study_and_nothing_of_an_earlier_one(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    changed = ["seeds=[1]", "training.checkpoints=[0, 15]", "description=SHORTER"]
+    assert run(tmp_path / "copy", *changed) == 0
+    gain = pl.read_parquet(tmp_path / "copy/tables/gain.parquet")
+    assert set(gain["step"]) == {0, 15, 20}
+    assert set(gain["seed"]) == {1}
+    assert "SHORTER" in (tmp_path / "copy/report/index.html").read_text(encoding="utf-8")
+    assert list((tmp_path / "copy/.superseded/train").rglob("model.safetensors"))
+
+
 def test_nothing_is_done_twice(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "tables").glob("*.parquet")}
     assert run(finished, "seeds=[1, 2]") == 0
@@ -97,6 +109,9 @@ def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["corpus", "chat", "empty", "--out", "c", "--keep", "some"], "keep"),
         (["corpus", "toyworld", "--out", "c", "--length", "2"], "length"),
         (["rum"], "rum"),
+        (["run", "--set", "name=2021-99-99"], "not valid YAML"),
+        (["corpus", "toyworld", "--out", "file/c"], "file"),
+        (["report", "empty"], "There is no run"),
     ],
 )
 def test_wrong_input_is_one_line_status_2_and_nothing_half_written(
@@ -104,6 +119,7 @@ def test_wrong_input_is_one_line_status_2_and_nothing_half_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     if arguments[0] == "run":
         small = ["corpus.world.documents=300", "corpus.world.nouns=24", "corpus.chunks.length=64"]
         arguments = [*arguments, "--quiet", "--out", "out", *(part for s in small for part in ("--set", s))]
@@ -115,3 +131,4 @@ def test_wrong_input_is_one_line_status_2_and_nothing_half_written(
     assert not {name for name in left if name.endswith(".partial")}
     assert not (tmp_path / "c").exists()
     assert not (tmp_path / "out/train").exists()
+    assert not (tmp_path / "out").exists() or (tmp_path / "out/corpus/card.json").is_file()

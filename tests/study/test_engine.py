@@ -1,12 +1,13 @@
 """The engine on cells whose work is plain arithmetic: what runs, why, and what a failure leaves behind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
 from groundscope.progress import Progress
-from groundscope.study.cell import Cell, Record, Source
+from groundscope.study.cell import Cell, Record, Source, catalogue
 from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
 
 QUIET = Progress(quiet=True)
@@ -16,7 +17,7 @@ def cells(log: list[str], *, number: int = 1, fail: dict[str, Exception] | None 
     """base -> left, right -> top; every cell writes a number that depends on what it reads."""
 
     def work(name: str, inputs: tuple[str, ...]):
-        def run(folder: Path, progress: Progress):
+        def run(folder: Path, progress: Progress, upstream):
             log.append(name)
             if fail and name in fail:
                 raise fail[name]
@@ -56,7 +57,7 @@ def test_changed_settings_recompute_what_stands_on_them_and_keep_the_old_result(
     assert reasons["top"] == "upstream: left"
     run_cells(cells(log, number=3), tmp_path, QUIET)
     assert log[4:] == ["base", "left", "right", "top"]
-    assert (tmp_path / ".superseded/base/number").read_text() == "1"
+    assert (tmp_path / ".superseded/base.1/number").read_text() == "1"
 
 
 def test_an_upstream_that_comes_out_the_same_stops_the_wave(tmp_path: Path) -> None:
@@ -81,13 +82,14 @@ def test_a_failing_cell_spares_its_siblings_and_is_the_only_one_done_next_time(t
 def test_a_defect_is_kept_and_told(tmp_path: Path) -> None:
     outcome = run_cells(cells([], fail={"right": ZeroDivisionError("by zero")}), tmp_path, QUIET)
     assert outcome.failed == {"right": "ZeroDivisionError: by zero"}
-    assert "by zero" in (tmp_path / "right/error.txt").read_text()
+    assert "by zero" in (tmp_path / "right.error.txt").read_text()
 
 
 def test_wrong_input_ends_the_run_and_leaves_no_trace_of_the_cell(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such file"):
         run_cells(cells([], fail={"base": CorpusError("no such file")}), tmp_path / "run", QUIET)
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run/base").exists()
+    assert not catalogue(tmp_path / "run")
 
 
 def test_wrong_input_behind_finished_work_keeps_that_work(tmp_path: Path) -> None:
@@ -108,17 +110,17 @@ def test_only_takes_what_it_stands_on_and_names_what_it_does_not_know(tmp_path: 
 
 
 def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:
-    def interrupted(folder: Path, progress: Progress):
+    def interrupted(folder: Path, progress: Progress, upstream):
         (folder / "half").write_text("half")
         raise KeyboardInterrupt
 
-    def resumed(folder: Path, progress: Progress):
+    def resumed(folder: Path, progress: Progress, upstream):
         return {"": (folder / "half").read_text()}
 
-    first = Cell("long", ("errors",), {}, interrupted)
+    first = Cell("long", ("errors",), {}, interrupted, resumable=True)
     with pytest.raises(KeyboardInterrupt):
         run_cells([first], tmp_path, QUIET)
-    second = Cell("long", ("errors",), {}, resumed)
+    second = Cell("long", ("errors",), {}, resumed, resumable=True)
     assert reasons_to_run([second], tmp_path) == {"long": "unfinished"}
     run_cells([second], tmp_path, QUIET).raise_if_failed()
     record = Record.load(tmp_path, "long")
@@ -126,6 +128,49 @@ def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:
     assert record.digests == {"": "half"}
 
 
+def test_a_lost_file_makes_a_cell_stale(tmp_path: Path) -> None:
+    log: list[str] = []
+    run_cells(cells(log), tmp_path, QUIET)
+    (tmp_path / "left/number").unlink()
+    assert reasons_to_run(cells(log), tmp_path)["left"] == "its file number is missing"
+    run_cells(cells(log), tmp_path, QUIET).raise_if_failed()
+    assert log[4:] == ["left"]
+
+
+def test_what_must_come_first_but_is_not_read_does_not_make_stale(tmp_path: Path) -> None:
+    log: list[str] = []
+
+    def graph(number: int) -> list[Cell]:
+        first, second = cells(log, number=number)[0], cells(log)[1]
+        return [first, replace(second, inputs=(), after=("base",), work=lambda *_: {"": "1"})]
+
+    run_cells(graph(1), tmp_path, QUIET)
+    assert reasons_to_run(graph(2), tmp_path) == {"base": "settings changed", "left": None}
+
+
+def test_a_resumable_cell_is_not_erased_by_wrong_input(tmp_path: Path) -> None:
+    def half(folder: Path, progress: Progress, upstream):
+        (folder / "weights").write_text("hours of work")
+        raise StudyError("something to mend")
+
+    with pytest.raises(StudyError):
+        run_cells([Cell("long", ("errors",), {}, half, resumable=True)], tmp_path, QUIET)
+    assert (tmp_path / "long/weights").is_file()
+
+
+def test_a_tolerant_cell_sees_only_what_is_up_to_date(tmp_path: Path) -> None:
+    seen: dict = {}
+
+    def gather(folder: Path, progress: Progress, upstream):
+        seen.update(upstream)
+        return {}
+
+    graph = cells([], fail={"left": TrainingError("no")})
+    graph[3] = replace(graph[3], work=gather, tolerant=True)
+    run_cells(graph, tmp_path, QUIET)
+    assert seen == {"left": {}, "right": {"": "2"}}
+
+
 def test_two_processes_never_share_a_run(tmp_path: Path) -> None:
-    with only_process(tmp_path), pytest.raises(StudyError, match="Another groundscope process"):
-        run_cells(cells([]), tmp_path, QUIET)
+    with only_process(tmp_path), pytest.raises(StudyError, match="Another groundscope process"), only_process(tmp_path):
+        pass

@@ -74,7 +74,13 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ({"models": {"../t": {"preset": "lstm-4"}}}, "names a folder"),
         ({"seeds": [1, 1]}, "seeds are listed twice"),
         ({"training": {"steps": -5}}, "training.steps: input should be greater than 0 (given: -5)"),
-        ({"models": {"t": {"preset": "lstm-4", "training": {"stepz": 1}}}}, "stepz"),
+        (
+            {"models": {"t": {"preset": "lstm-4", "training": {"stepz": 1}}}},
+            "models.t.training: unknown key 'stepz'. Did",
+        ),
+        ({"models": {"..": {"preset": "lstm-4"}}}, "names a folder"),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"seeds": [10**30]}, "seeds.0"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict, complaint: str) -> None:
@@ -94,6 +100,11 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     path.write_text("- a list")
     with pytest.raises(StudyError, match="holds list"):
         load_study(path)
+    path.write_bytes(b"name: caf\xe9")
+    with pytest.raises(StudyError, match="not UTF-8"):
+        load_study(path)
+    with pytest.raises(StudyError, match="not valid YAML"):
+        load_study(None, ["name=2021-99-99"])
     with pytest.raises(StudyError, match="wants key=value"):
         load_study(None, ["training.steps"])
     with pytest.raises(StudyError, match="holds a value"):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
 
@@ -36,8 +37,9 @@ class Source:
 class Cell:
     """One piece of work.
 
-    ``work(folder, progress)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of what it
-    made. It may find there what an interrupted attempt with the same signature left, and go on from it.
+    ``work(folder, progress, upstream)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of
+    what it made; ``upstream`` holds the digests of the inputs that are up to date. The work of a ``resumable`` cell
+    finds in its folder what an interrupted attempt with the same signature left, and goes on from it.
     ``after`` names cells that must have succeeded first although nothing is read from them. A ``tolerant`` cell runs
     when at least one of its inputs is there: it works with what there is.
     """
@@ -45,11 +47,12 @@ class Cell:
     name: str
     rooms: tuple[str, ...]
     settings: Mapping[str, Any]
-    work: Callable[[Path, Progress], Digests]
+    work: Callable[[Path, Progress, Mapping[str, "Digests"]], "Digests"]
     inputs: tuple[Source, ...] = ()
     after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     tolerant: bool = False
+    resumable: bool = False
 
     @property
     def kind(self) -> str:
@@ -67,6 +70,7 @@ class Record:
     finished: bool = False
     digests: Digests = field(default_factory=dict)
     seconds: float = 0.0
+    holds: tuple[str, ...] = ()  # the files of the finished cell, relative to its folder
 
     @classmethod
     def of(cls, cell: Cell, inputs: Mapping[str, str]) -> "Record":
@@ -95,9 +99,14 @@ class Record:
         if not _entry(run, name).is_file() or not (run / name).is_dir():
             return None
         try:
-            return cls(**read_json(_entry(run, name)))
-        except TypeError:
+            entry = read_json(_entry(run, name))
+            return cls(**{**entry, "holds": tuple(entry["holds"])})
+        except (TypeError, KeyError, GroundscopeError):
             return None
+
+    def missing_file(self, folder: Path) -> str | None:
+        """The first file of a finished cell that is no longer in its folder."""
+        return next((name for name in self.holds if not (folder / name).is_file()), None)
 
     @staticmethod
     def remove(run: Path, name: str) -> None:

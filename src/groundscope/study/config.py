@@ -1,17 +1,23 @@
 """What a study file may say: frozen models of its sections; unknown keys are refused."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groundscope.behaviour.options import BehaviourOptions
 from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
 from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
+from groundscope.errors import StudyError
 from groundscope.models.presets import preset
+from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Section(BaseModel):
@@ -90,14 +96,14 @@ class StatisticsOptions(Section):
 class Study(Section):
     """A whole study: corpus, models, seeds, training, and what is measured."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder")
+    name: str = Field(pattern=f"^{NAME}$", description="name of the run's folder")
     description: str = Field(default="", description="shown on the page")
     corpus: CorpusSource
     models: dict[str, ModelSettings] = Field(min_length=1, description="name -> architecture")
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         default=(42, 142, 242, 342, 442), min_length=1, description="initialisation and data order"
     )
-    training: TrainConfig = Field(default=TrainConfig(), description="training of every architecture")
+    training: TrainConfig = Field(default=TrainConfig.model_validate({}), description="training of every architecture")
     behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
     statistics: StatisticsOptions = Field(default=StatisticsOptions(), description="intervals and tests")
 
@@ -105,8 +111,8 @@ class Study(Section):
     @classmethod
     def _names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
         for name in models:
-            if not name or not all(part.isalnum() for part in name.replace("-", " ").replace(".", " ").split()):
-                raise ValueError(f"'{name}' names a folder: use letters, digits, '-' and '.'")
+            if not re.fullmatch(NAME, name):
+                raise ValueError(f"'{name}' names a folder: use letters, digits, '-', '_' and '.'")
         return models
 
     @field_validator("seeds")
@@ -124,4 +130,8 @@ class Study(Section):
 
     def training_of(self, model: str) -> TrainConfig:
         """The training settings of one architecture: the study's, with its own on top."""
-        return TrainConfig.model_validate({**self.training.model_dump(), **self.models[model].training})
+        own = self.models[model].training
+        try:
+            return TrainConfig.model_validate({**self.training.model_dump(), **own})
+        except ValidationError as error:
+            raise StudyError(f"models.{model}.training: {explain(error, TrainConfig)}") from None

@@ -1,5 +1,6 @@
 """Run the cells of a study on this machine: fresh ones are skipped, failures do not stop their siblings."""
 
+import itertools
 import shutil
 import time
 import traceback
@@ -13,7 +14,9 @@ from filelock import FileLock, Timeout
 
 from groundscope.errors import GroundscopeError, RunError, StudyError, did_you_mean
 from groundscope.progress import Progress, duration
-from groundscope.study.cell import Cell, Record, catalogue
+from groundscope.study.cell import Cell, Digests, Record
+
+UNFINISHED = "unfinished"
 
 
 @dataclass
@@ -72,33 +75,32 @@ def needs(cell: Cell) -> tuple[str, ...]:
 def run_cells(cells: Sequence[Cell], run: Path, progress: Progress, selection: Selection = Selection()) -> Outcome:
     """Bring every selected cell of ``run`` up to date, in order; ``cells`` stand behind what they read.
 
-    A cell whose error is the reader's to mend (exit status 2) ends the run at once; any other failure stops only the
-    cells that stand on it. Raises StudyError when another process works in the same run.
+    The caller holds the run (`only_process`). A cell whose error is the reader's to mend (exit status 2) ends the run
+    at once; any other failure stops only the cells that stand on it.
     """
     selection.check(cells)
     wanted = selection.wanted(cells)
     outcome = Outcome()
-    with only_process(run):
-        digests: dict[str, Mapping[str, str]] = {}
-        for cell in cells:
-            if cell.name not in wanted:
-                continue
-            broken = [name for name in needs(cell) if name not in digests]
-            if broken and not (cell.tolerant and len(broken) < len(needs(cell))):
-                outcome.blocked[cell.name] = broken[0]
-                continue
-            try:
-                digests[cell.name] = _bring_up_to_date(cell, run, digests, progress, selection, outcome)
-            except GroundscopeError as error:
-                if error.exit_status == 2:
-                    _leave_no_trace(run, cell)
-                    raise
-                outcome.failed[cell.name] = str(error)
-                progress.say(f"{cell.name} failed: {error}")
-            except Exception as error:  # a defect of ours or of the machine: keep it, tell it, spare the siblings
-                (run / cell.name / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-                outcome.failed[cell.name] = f"{type(error).__name__}: {error}"
-                progress.say(f"{cell.name} failed: {error} (see {run / cell.name / 'error.txt'})")
+    digests: dict[str, Digests] = {}
+    for cell in cells:
+        if cell.name not in wanted:
+            continue
+        broken = [name for name in needs(cell) if name not in digests]
+        if broken and not (cell.tolerant and len(broken) < len(needs(cell))):
+            outcome.blocked[cell.name] = broken[0]
+            continue
+        try:
+            digests[cell.name] = _bring_up_to_date(cell, run, digests, progress, selection, outcome)
+        except GroundscopeError as error:
+            if error.exit_status == 2:
+                raise
+            outcome.failed[cell.name] = str(error)
+            progress.say(f"{cell.name} failed: {error}")
+        except Exception as error:  # a defect of ours or of the machine: keep it, tell it, spare the siblings
+            trace = run / f"{cell.name.replace('/', '-')}.error.txt"
+            trace.write_text(traceback.format_exc(), encoding="utf-8")
+            outcome.failed[cell.name] = f"{type(error).__name__}: {error}"
+            progress.say(f"{cell.name} failed: {error} (see {trace})")
     return outcome
 
 
@@ -111,12 +113,12 @@ def reasons_to_run(cells: Sequence[Cell], run: Path, selection: Selection = Sele
     for cell in cells:
         if cell.name not in wanted:
             continue
-        waiting = next((name for name in needs(cell) if reasons.get(name)), None)
+        waiting = next((source.cell for source in cell.inputs if reasons.get(source.cell)), None)
         if waiting:
             reasons[cell.name] = f"upstream: {waiting}"
             continue
         record = Record.load(run, cell.name)
-        reasons[cell.name] = _reason(cell, record, _wanted_record(cell, digests), selection)
+        reasons[cell.name] = _reason(cell, run, record, _wanted_record(cell, digests), selection)
         digests[cell.name] = record.digests if record else {}
     return reasons
 
@@ -146,42 +148,47 @@ def _bring_up_to_date(
 ) -> Mapping[str, str]:
     folder = run / cell.name
     found, wanted = Record.load(run, cell.name), _wanted_record(cell, digests)
-    reason = _reason(cell, found, wanted, selection)
+    reason = _reason(cell, run, found, wanted, selection)
     if found and reason is None:
         outcome.skipped.append(cell.name)
         return found.digests
     progress.say(f"{cell.name}: computing, {reason}")
-    if reason != "unfinished":  # what lies there was made otherwise
-        _clear(folder, run, keep=found is not None and found.finished)
+    if not (reason == UNFINISHED and cell.resumable):
+        _set_aside(folder, run, progress)
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     wanted.save(run, cell.name)
     started = time.monotonic()
-    made = dict(cell.work(folder, progress))
+    try:
+        made = dict(cell.work(folder, progress, {source.cell: digests.get(source.cell, {}) for source in cell.inputs}))
+    except GroundscopeError as error:
+        if error.exit_status == 2 and new and not cell.resumable:  # the input is wrong: leave nothing half-written
+            shutil.rmtree(folder, ignore_errors=True)
+            Record.remove(run, cell.name)
+        raise
     seconds = time.monotonic() - started
-    replace(wanted, finished=True, digests=made, seconds=round(seconds, 2)).save(run, cell.name)
-    (folder / "error.txt").unlink(missing_ok=True)
+    holds = tuple(sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if _is_result(file)))
+    done = replace(wanted, finished=True, digests=made, seconds=round(seconds, 2), holds=holds)
+    done.save(run, cell.name)
     outcome.computed[cell.name] = seconds
     progress.say(f"{cell.name}: done in {duration(seconds)}")
     return made
 
 
-def _clear(folder: Path, run: Path, *, keep: bool) -> None:
-    """Empty a cell's folder. Finished work is set aside under ``.superseded`` (one generation), never deleted."""
-    if keep:
-        aside = run / ".superseded" / folder.relative_to(run)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(aside)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+def _is_result(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".")
 
 
-def _leave_no_trace(run: Path, cell: Cell) -> None:
-    """Remove what a cell began before its input was found to be wrong, and the run where it holds nothing else."""
-    shutil.rmtree(run / cell.name, ignore_errors=True)
-    Record.remove(run, cell.name)
-    if not catalogue(run):
-        shutil.rmtree(run, ignore_errors=True)
+def _set_aside(folder: Path, run: Path, progress: Progress) -> None:
+    """Empty a cell's folder. What lies there moves to ``.superseded`` and is never deleted, for it may be dear."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    place = run / ".superseded" / folder.relative_to(run)
+    number = next(number for number in itertools.count(1) if not place.with_name(f"{place.name}.{number}").exists())
+    aside = place.with_name(f"{place.name}.{number}")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(aside)
+    progress.say(f"  what was there is kept in {aside}; delete it when you no longer want it.")
 
 
 def _wanted_record(cell: Cell, digests: Mapping[str, Mapping[str, str]]) -> Record:
@@ -189,12 +196,15 @@ def _wanted_record(cell: Cell, digests: Mapping[str, Mapping[str, str]]) -> Reco
     return Record.of(cell, found)
 
 
-def _reason(cell: Cell, found: Record | None, wanted: Record, selection: Selection) -> str | None:
+def _reason(cell: Cell, run: Path, found: Record | None, wanted: Record, selection: Selection) -> str | None:
     if any(_matches(cell, pattern) for pattern in selection.force):
         return "forced"
     if found is None:
         return "missing"
-    return found.why_stale(wanted) or (None if found.finished else "unfinished")
+    lost = found.missing_file(run / cell.name)
+    return found.why_stale(wanted) or (
+        f"its file {lost} is missing" if lost else None if found.finished else UNFINISHED
+    )
 
 
 def _matches(cell: Cell, pattern: str) -> bool:

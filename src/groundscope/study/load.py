@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
 
 DEFAULT_STUDY = "toyworld.yaml"
@@ -26,7 +27,10 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
     else:
         if not path.is_file():
             raise StudyError(f"There is no study file {path}.{_neighbours(path)}")
-        text, folder = path.read_text(encoding="utf-8", errors="replace"), path.resolve().parent
+        try:
+            text, folder = path.read_text(encoding="utf-8"), path.resolve().parent
+        except UnicodeDecodeError:
+            raise StudyError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
     tree = _parse(text, str(path or DEFAULT_STUDY))
     for override in overrides:
         _override(tree, override)
@@ -39,51 +43,10 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
     return _absolute(study, folder)
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's findings into one line: where, what was found, what is allowed."""
-    findings = []
-    for finding in error.errors():
-        where = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
-            *parents, name = finding["loc"]
-            known = _keys_at(model, parents)
-            findings.append(f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}")
-        else:
-            message = finding["msg"].removeprefix("Value error, ")
-            given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"
-            findings.append(f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}")
-    return "; ".join(findings)
-
-
-def _keys_at(model: type[BaseModel], parents: Iterable[str | int]) -> list[str]:
-    """The field names of the section that ``parents`` leads to; a union's tag in the path selects its member."""
-    sections: list[type[BaseModel]] = [model]
-    for part in parents:
-        below = [
-            member
-            for section in sections
-            if part in section.model_fields
-            for member in _models_in(section.model_fields[str(part)].annotation)
-        ]
-        tagged = [section for section in sections if part in _tags(section)]
-        sections = below or tagged or sections
-    return [name for section in sections for name in section.model_fields]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
-
-
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    return get_args(model.model_fields["source"].annotation) if "source" in model.model_fields else ()
-
-
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise StudyError(f"{name} is not valid YAML{place}: {getattr(error, 'problem', None) or error}.") from None
@@ -107,7 +70,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
         node = below
     try:
         node[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise StudyError(f"--set {override}: the value is not valid YAML.") from None
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from groundscope.files import sha256_file
 from groundscope.study import work
 from groundscope.study.cell import Cell, Source
-from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+from groundscope.study.config import BuiltSource, Study
 from groundscope.study.work import WritePage
+from groundscope.training.config import FREE_TO_CHANGE
 from groundscope.training.schedule import checkpoint_steps
 
 FOUNDATION = ("errors", "files", "tables")
 CORPUS_ROOMS = (*FOUNDATION, "corpus")
-TRAIN_ROOMS = (*FOUNDATION, "models", "training")
-BEHAVIOUR_ROOMS = (*FOUNDATION, "behaviour", "corpus/cooccurrence", "data", "models", "trajectory")
+TRAIN_ROOMS = ("models", "training")
+BEHAVIOUR_ROOMS = (*FOUNDATION, "behaviour", "corpus", "data", "models", "statistics", "training/order", "trajectory")
 TABLE_ROOMS = (*FOUNDATION, "behaviour", "statistics")
 
 
@@ -28,7 +29,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *_words(study, run),
         *_models(study, run),
         *_tables(study, run),
-        *_report(run, write_page),
+        *_report(study, run, write_page),
     ]
 
 
@@ -64,12 +65,13 @@ def _models(study: Study, run: Path) -> Iterator[Cell]:
                 rooms=TRAIN_ROOMS,
                 settings={
                     "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-                    "training": config.model_dump(mode="json"),
+                    "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
                     "seed": seed,
                 },
                 inputs=(Source("corpus", "chunks"),),
                 after=("words",),  # a study whose words never reach the count must not train first
                 work=partial(work.train_model, study, run, model, seed),
+                resumable=True,
             )
             for step in checkpoint_steps(config.checkpoints, config.steps):
                 yield Cell(
@@ -93,25 +95,21 @@ def _tables(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def _report(run: Path, write_page: WritePage) -> Iterator[Cell]:
+def _report(study: Study, run: Path, write_page: WritePage) -> Iterator[Cell]:
     yield Cell(
         name="report",
         rooms=(*FOUNDATION, "report"),
-        settings={},
+        settings=study.model_dump(mode="json"),
         inputs=(Source("corpus"), Source("words"), Source("tables")),
-        work=partial(work.write_report, run, write_page),
+        work=partial(work.write_report, study, run, write_page),
     )
 
 
 def _hashes(study: Study) -> Mapping[str, str]:
     """Content hashes of the files that the corpus is read from; a folder's is that of its files."""
-    match study.corpus:
-        case ChatSource() | JsonlSource():
-            return work.hash_paths(study.corpus.paths)
-        case BuiltSource():
-            return work.hash_paths((study.corpus.path / "card.json",))
-        case _:
-            return {}
+    if isinstance(study.corpus, BuiltSource):
+        return work.hash_paths([path / "card.json" for path in work.sources(study)])
+    return work.hash_paths(work.sources(study))
 
 
 def _context_file(study: Study) -> Mapping[str, str]:

@@ -1,23 +1,18 @@
 """What a person does with a study: run it, see its plan, have it described, list runs."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
-from groundscope.files import read_json, write_json
 from groundscope.progress import Progress
-from groundscope.study.cell import catalogue
+from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.config import Study
-from groundscope.study.engine import Selection, reasons_to_run, run_cells
+from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
 from groundscope.study.plan import plan
-from groundscope.study.provenance import provenance
-from groundscope.study.work import WritePage
+from groundscope.study.work import WritePage, sources
 from groundscope.training.schedule import checkpoint_steps
-
-RESOLVED, PROVENANCE = "resolved.json", "provenance.json"
 
 
 def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress, selection: Selection) -> Path | None:
@@ -26,12 +21,17 @@ def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress
     Raises an error of exit status 2 for what the reader can mend (nothing is left behind where the run is new),
     RunError that names the cells that failed, StoppedError on Ctrl-C.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
     cells = plan(study, run, write_page)
     selection.check(cells)
+    _check_place(study, run)
     new = not run.exists()
     try:
-        _remember(study, run)
-        outcome = run_cells(cells, run, progress, selection)
+        with only_process(run):
+            for leftover in (*run.glob(".*.partial"), *run.glob(".*.retired")):  # of a kill during a write
+                shutil.rmtree(leftover, ignore_errors=True)
+            outcome = run_cells(cells, run, progress, selection)
     except KeyboardInterrupt:
         raise StoppedError("Stopped. The same command goes on from here.") from None
     except GroundscopeError:
@@ -60,28 +60,28 @@ def describe(study: Study) -> Iterator[str]:
         config = study.training_of(name)
         steps = checkpoint_steps(config.checkpoints, config.steps)
         yield f"{name}: {len(study.seeds)} seeds x {config.steps} steps, {len(steps)} checkpoints each"
-    yield f"cells: {len(plan(study, Path(study.name), lambda run, page: page))}"
 
 
 def list_runs(folder: Path) -> Iterator[str]:
     """One line per run below ``folder``; raises StudyError when there is none."""
-    runs = sorted(path.parent for path in folder.glob(f"*/{RESOLVED}"))
+    runs = sorted(path.parent for path in folder.glob(f"*/{CATALOGUE}"))
     if not runs:
         raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
     width = max(len(run.name) for run in runs)
     for run in runs:
-        done = sum(record.finished for record in catalogue(run).values())
+        records = catalogue(run).values()
+        done = sum(record.finished for record in records)
         page = run / "report" / "index.html"
-        started = read_json(run / PROVENANCE)["started"] if (run / PROVENANCE).is_file() else "unknown"
-        yield f"{run.name:{width}}  {done} cells done  {started}  {page if page.is_file() else 'no page yet'}"
+        begun = f", {len(records) - done} unfinished" if done < len(records) else ""
+        yield f"{run.name:{width}}  {done} cells done{begun}  {page if page.is_file() else 'no page yet'}"
 
 
-def _remember(study: Study, run: Path) -> None:
-    """Keep the study and what runs it beside the results; refuse a folder that holds something else."""
-    if run.exists() and any(run.iterdir()) and not (run / RESOLVED).is_file():
+def _check_place(study: Study, run: Path) -> None:
+    """Refuse a folder that holds something else, or that lies in what the corpus is read from."""
+    if run.exists() and not run.is_dir():
+        raise StudyError(f"{run} is a file. Choose another --out.")
+    if run.is_dir() and not (run / CATALOGUE).is_dir() and any(path.name != ".lock" for path in run.iterdir()):
         raise StudyError(f"{run} is not empty and not a run of groundscope. Choose another --out.")
-    resolved = study.model_dump(mode="json")
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(run / RESOLVED, resolved)
-    write_json(run / PROVENANCE, provenance())
-    (run / "study.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    for source in sources(study):
+        if run.resolve().is_relative_to(source.resolve()):
+            raise StudyError(f"{run} lies inside {source}, which the corpus is read from. Choose another --out.")

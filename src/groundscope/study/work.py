@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
+import yaml
 
 from groundscope.behaviour.contexts import ContextSet, load_contexts, usable_contexts
 from groundscope.behaviour.cooccurrence import Exposure
@@ -21,12 +22,13 @@ from groundscope.corpus.jsonl import read_jsonl
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
 from groundscope.errors import CorpusError
-from groundscope.files import read_json, sha256_file, sha256_json, write_json
+from groundscope.files import atomic_file, sha256_file, sha256_json, write_json
 from groundscope.models.presets import Config, own_fields, preset
 from groundscope.progress import Progress
 from groundscope.study.cell import Digests, catalogue
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, ModelSettings, Study, ToyWorldSource
 from groundscope.study.paths import located
+from groundscope.study.provenance import provenance
 from groundscope.tables import TableSchema, read_table, write_table
 from groundscope.training.loop import train
 from groundscope.training.metrics import LOSS
@@ -35,6 +37,19 @@ from groundscope.trajectory.checkpoints import Trajectory
 WritePage = Callable[[Path, Path], Path]
 """Writes the page of a run (first path) to a file (second path); comes from the floor above."""
 
+Upstream = Mapping[str, Digests]
+
+
+def sources(study: Study) -> list[Path]:
+    """The files and folders that a study's corpus is read from."""
+    match study.corpus:
+        case ChatSource() | JsonlSource():
+            return [located(path) for path in study.corpus.paths]
+        case BuiltSource():
+            return [located(study.corpus.path)]
+        case ToyWorldSource():
+            return []
+
 
 def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     """Content hash of each path; a folder's covers the names and contents of all files below it.
@@ -42,7 +57,7 @@ def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     Raises CorpusError for a path that does not exist.
     """
     found = {}
-    for number, path in enumerate(map(located, paths)):
+    for number, path in enumerate(paths):
         if not path.exists():
             raise CorpusError(f"There is no file or folder {path}.")
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
@@ -58,24 +73,24 @@ def context_file(options: BehaviourOptions) -> Path | None:
     return located(options.contexts) if options.contexts else None
 
 
-def build(study: Study, folder: Path, progress: Progress) -> Digests:
+def build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     """Build the corpus, or copy one that was built before."""
     source = study.corpus
     if isinstance(source, BuiltSource):
-        path = located(source.path)
+        (path,) = sources(study)
         Corpus.open(path)
         shutil.copytree(path, folder, dirs_exist_ok=True)
         corpus = Corpus.open(folder)
         corpus.verify()
     else:
         provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={"paths", "chunks"})}
-        corpus = build_corpus(_documents(source, progress), folder, source.chunks, provenance=provenance)
+        corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
     for line in corpus.card.lines():
         progress.say(f"  {line}")
     return {"": corpus.card.content_hash, "chunks": corpus.card.content_hash}
 
 
-def choose_words(study: Study, run: Path, folder: Path, progress: Progress) -> Digests:
+def choose_words(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     """Choose words and contexts, so that a study that cannot be measured fails before it is trained."""
     vocabulary = Corpus.open(run / "corpus").vocabulary
     options = study.behaviour
@@ -89,7 +104,9 @@ def choose_words(study: Study, run: Path, folder: Path, progress: Progress) -> D
     return {"": sha256_json(kept)}
 
 
-def train_model(study: Study, run: Path, model: str, seed: int, folder: Path, progress: Progress) -> Digests:
+def train_model(
+    study: Study, run: Path, model: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
     """Train one architecture with one seed; goes on where an interrupted attempt stopped."""
     corpus = Corpus.open(run / "corpus")
     config = _model_config(study.models[model], corpus)
@@ -109,13 +126,14 @@ def train_model(study: Study, run: Path, model: str, seed: int, folder: Path, pr
 
 
 def measure_behaviour(
-    study: Study, run: Path, model: str, seed: int, step: int, folder: Path, progress: Progress
+    study: Study, run: Path, model: str, seed: int, step: int, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
     """Measure surprisal and gain at one checkpoint."""
     corpus = Corpus.open(run / "corpus")
     words, contexts = _chosen(study, corpus)
     trajectory = Trajectory.open(run / "train" / model / f"seed-{seed}")
     point = trajectory.at(step)
+    point.verify()  # every row below carries the hash of these weights
     identity = {
         "arch": model,
         "seed": seed,
@@ -130,9 +148,9 @@ def measure_behaviour(
     return {"": sha256_json([sha256_file(folder / name) for name in ("surprisal.parquet", "gain.parquet")])}
 
 
-def gather_tables(study: Study, run: Path, folder: Path, progress: Progress) -> Digests:
+def gather_tables(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     """Join what the cells measured into the study's tables, and weigh it."""
-    done = [name for name, record in catalogue(run).items() if record.finished]
+    done = [name for name, digests in upstream.items() if digests]  # others failed, or are of another schedule
     measured = [run / name for name in done if name.startswith("behaviour/")]
     trained = [run / name for name in done if name.startswith("train/")]
     options = study.statistics
@@ -151,13 +169,16 @@ def gather_tables(study: Study, run: Path, folder: Path, progress: Progress) -> 
     }
 
 
-def write_report(run: Path, write_page: WritePage, folder: Path, progress: Progress) -> Digests:
-    """Write the page from the tables, and beside it how long every cell took."""
-    records = catalogue(run)
-    about = read_json(run / "provenance.json")
-    write_json(
-        run / "provenance.json", {**about, "seconds": {name: record.seconds for name, record in records.items()}}
-    )
+def write_report(
+    study: Study, run: Path, write_page: WritePage, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
+    """Keep the study and what ran it beside the tables that they made, and write the page from all of it."""
+    resolved = study.model_dump(mode="json")
+    with atomic_file(run / "study.yaml") as file:
+        file.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_json(run / "resolved.json", resolved)
+    seconds = {name: record.seconds for name, record in catalogue(run).items()}
+    write_json(run / "provenance.json", {**provenance(), "seconds": seconds})
     page = write_page(run, folder / "index.html")
     return {"": sha256_file(page)}
 
@@ -171,14 +192,16 @@ def _model_config(settings: ModelSettings, corpus: Corpus) -> Config:
     return config
 
 
-def _documents(source: ToyWorldSource | ChatSource | JsonlSource, progress: Progress) -> Iterator[Document]:
-    match source:
-        case ToyWorldSource():
-            return ToyWorld(source.world).documents()
+def _documents(study: Study, progress: Progress) -> Iterator[Document]:
+    match study.corpus:
         case ChatSource():
-            return read_chat([located(path) for path in source.paths], source.chat, progress)
+            return read_chat(sources(study), study.corpus.chat, progress)
         case JsonlSource():
-            return read_jsonl([located(path) for path in source.paths], source.jsonl)
+            return read_jsonl(sources(study), study.corpus.jsonl)
+        case ToyWorldSource():
+            return ToyWorld(study.corpus.world).documents()
+        case BuiltSource():
+            raise AssertionError("a built corpus has no documents to read")
 
 
 def _chosen(study: Study, corpus: Corpus) -> tuple[tuple[Word, ...], ContextSet]:
