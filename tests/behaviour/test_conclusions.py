@@ -41,6 +41,7 @@ def gain_table(explained, growth, seeds=(1, 2, 3), arch="transformer", noise=0.5
                         "arch": arch, "seed": seed, "step": step, "tokens_seen": step * 100, "weight_hash": "x",
                         "direction": "env2lan", "word": WORDS, "kind": "noun", "category": "toys", "n_contexts": 9,
                         "n_mismatches": 59, "match_nats": 6 - gain, "mismatch_nats": 6.0, "gain_nats": gain,
+                        "p_scene": 0.01,
                         "cooccurring_chunks": chunks, "counted_gain_nats": np.log1p(chunks) / 3,
                         "seen_env": chunks * 2, "seen_lan": np.rint(rate * step * 50).astype(int),
                     }
@@ -186,42 +187,57 @@ def test_words_with_contexts_of_their_own_are_not_crossed():
     assert crossed_evidence(own).is_empty()
 
 
+def emerging_table(onset, seeds=(1, 2), steps=STEPS):
+    """Exchanged scenes find nothing (p uniform) before a word's own checkpoint and everything from it on."""
+    rng = np.random.default_rng(0)
+    gain = gain_table(RISE, np.linspace(0, 2, 12), seeds=seeds)
+    begins = dict(zip(WORDS, onset, strict=True))
+    grounded = [STEPS.tolist().index(row["step"]) >= begins[row["word"]] for row in gain.iter_rows(named=True)]
+    p = np.where(grounded, 0.01, rng.integers(1, 101, gain.height) / 100)
+    return gain.with_columns(pl.Series("p_scene", p))
+
+
 def test_each_word_emerges_where_it_was_planted():
     onset = np.arange(60) % 13  # the thirteenth never does
-    table = word_emergence(surprisal_table(onset))
+    table = word_emergence(emerging_table(onset))
     assert WORD_EMERGENCE.conform(table).equals(table)
     known = [*STEPS.tolist(), None]
-    expected = {word: known[begins] for word, begins in zip(WORDS, onset, strict=True)}
+    expected = [known[begins] for begins in onset]
     found = dict(table.select("word", "emergence_step").iter_rows())
-    assert np.mean([found[word] == expected[word] for word in WORDS]) > 0.9
+    assert np.mean([found[word] == step for word, step in zip(WORDS, expected, strict=True)]) > 0.85
+    row = table.row(0, named=True)
+    assert row["p"] == pytest.approx(stats.combine_pvalues([0.01, 0.01]).pvalue)
     assert (table["p_bh"] >= table["p"]).all()
-    late = table.filter(pl.col("word").is_in([w for w, s in expected.items() if s is None]))
-    assert late["p_bh"].min() > 0.01
 
 
-def test_agreement_with_children_is_found_and_frequency_can_explain_it(tmp_path):
+def test_seeds_that_disagree_do_not_ground_a_word():
+    gain = emerging_table(np.zeros(60, dtype=int)).with_columns(
+        pl.when(pl.col("seed") == 1).then(0.01).otherwise(0.9).alias("p_scene")
+    )
+    assert word_emergence(gain)["p"].to_list() == pytest.approx([stats.combine_pvalues([0.01, 0.9]).pvalue] * 60)
+
+
+def test_agreement_with_children_is_found_and_frequency_can_explain_it():
     onset = np.arange(60) // 5
-    words = word_emergence(surprisal_table(onset))
-    gain = gain_table(RISE, np.linspace(0, 2, 12), seeds=(1, 2))
+    gain = emerging_table(onset)
+    words = word_emergence(gain)
     rng = np.random.default_rng(1)
     ages = {word: 18 + 0.6 * begins + rng.normal() for word, begins in zip(WORDS, onset, strict=True)}
     table = acquisition(words, gain, ages, resamples=300)
     assert ACQUISITION.conform(table).equals(table)
     row = table.row(0, named=True)
-    steps = [dict(words.select("word", "emergence_step").iter_rows())[word] for word in WORDS]
+    found = dict(words.select("word", "emergence_step").iter_rows())
+    steps = [801 if found[word] is None else found[word] for word in WORDS]
     assert row["rho"] == pytest.approx(stats.spearmanr(steps, list(ages.values())).statistic)
     assert row["rho_low"] > 0.5
     assert row["p"] < 0.001
     assert row["n_words"] == 60
 
     frequency = dict(gain.filter(step=800, seed=1).select("word", "seen_lan").iter_rows())
-    by_frequency = {word: -count for word, count in frequency.items()}
-    confounded = words.with_columns(
-        pl.col("word").replace_strict({w: -c for w, c in frequency.items()}).alias("emergence_step")
-    )
-    explained = acquisition(
-        confounded, gain, {w: age + rng.normal(0, 300) for w, age in by_frequency.items()}, resamples=300
-    )
+    order = {word: -count for word, count in frequency.items()}
+    confounded = words.with_columns(pl.col("word").replace_strict(order, return_dtype=pl.Int64).alias("emergence_step"))
+    noisy = {word: age + rng.normal(0, 300) for word, age in order.items()}
+    explained = acquisition(confounded, gain, noisy, resamples=300)
     assert explained["rho"].item() > 0.8
     assert explained["rho_partial"].is_null().item(), "nothing is left once frequency is held"
 
@@ -244,6 +260,5 @@ def test_the_shared_list_of_ages_can_be_read(real_data):
 
 
 def test_too_few_words_of_known_age_leave_a_model_out():
-    words = word_emergence(surprisal_table(np.arange(60) // 5, seeds=(1,), n_contexts=3))
-    gain = gain_table(RISE, np.linspace(0, 2, 12), seeds=(1,))
-    assert acquisition(words, gain, {"w01": 20.0}).is_empty()
+    gain = emerging_table(np.arange(60) // 5, seeds=(1,))
+    assert acquisition(word_emergence(gain), gain, {"w01": 20.0}).is_empty()

@@ -80,7 +80,8 @@ def fake_gain(steps=(0, 10, 20), n_words=30, seeds=(1, 2)):
                         "arch": "tiny", "seed": seed, "step": step, "tokens_seen": step * 100, "weight_hash": str(step),
                         "direction": "env2lan", "word": [f"w{i:02}" for i in range(n_words)], "kind": "noun",
                         "category": "x", "n_contexts": 9, "n_mismatches": 9, "match_nats": 5 - gain,
-                        "mismatch_nats": np.full(n_words, 5.0), "gain_nats": gain, "cooccurring_chunks": chunks,
+                        "mismatch_nats": np.full(n_words, 5.0), "gain_nats": gain,
+                        "p_scene": 0.5, "cooccurring_chunks": chunks,
                         "counted_gain_nats": np.log1p(chunks) / 2,
                         "seen_env": frequency * at, "seen_lan": frequency * at * 2,
                     }

@@ -90,12 +90,15 @@ def test_reduction_equals_a_plain_loop(seed, n_words, n_contexts):
     cube = torch.tensor(rng.exponential(5, size=(n_contexts, n_words, n_words)), dtype=torch.float32)
     mismatches = rng.random((n_words, n_words)) < 0.5
     np.fill_diagonal(mismatches, False)
-    gain = conditions(cube, torch.arange(n_words), torch.tensor(mismatches)).gain
+    found = conditions(cube, torch.arange(n_words), torch.tensor(mismatches))
+    gain = found.gain
     for v in range(n_words):
         others = np.flatnonzero(mismatches[v])
         if len(others):
             terms = [float(cube[n, u, v] - cube[n, v, v]) for n in range(n_contexts) for u in others]
             assert float(gain[v]) == pytest.approx(np.mean(terms), abs=1e-5)
+            as_expected = [cube[:, u, v].double().mean() <= cube[:, v, v].double().mean() for u in others]
+            assert float(found.p[v]) == pytest.approx((1 + sum(as_expected)) / (1 + len(others)))
         else:
             assert gain[v].isnan()
 
@@ -122,3 +125,13 @@ def test_shuffled_scenes_give_no_gain():
         means.append(mean_gain(false))
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(50) + 0.02
     assert max(map(abs, means)) < 0.4
+
+
+def test_a_single_word_is_tested_at_its_level():
+    """With scenes that do not matter, a word's exact p is uniform however consistent its contexts are."""
+    rng = np.random.default_rng(1)
+    n = 60
+    consistent = rng.normal(6, 1e-3, size=(1, n, n)) + rng.normal(0, 1e-7, size=(14, n, n))
+    found = conditions(torch.tensor(consistent), torch.arange(n), ~torch.eye(n, dtype=torch.bool))
+    assert abs(float(found.p.double().mean()) - 0.5) < 0.15
+    assert float((found.p <= 0.05).double().mean()) <= 0.12

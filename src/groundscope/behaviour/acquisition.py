@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from scipy.stats import rankdata
-from scipy.stats import t as student
+from scipy.stats import chi2, rankdata
 
 from groundscope.behaviour.evidence import Course
 from groundscope.behaviour.generalisation import courses_by_model
@@ -19,17 +18,16 @@ from groundscope.tables import Column, TableSchema
 
 WORD_EMERGENCE = TableSchema(
     "word_emergence",
-    "one word in one architecture and direction, over seeds and contexts",
+    "one word in one architecture and direction, over seeds",
     (
         Column("arch", pl.String(), "name of the model in the study file"),
         Column("direction", pl.String(), "cue to target"),
         Column("word", pl.String(), "the word that is predicted"),
-        Column("n_contexts", pl.Int64(), "contexts, each averaged over seeds"),
-        Column("emergence_step", pl.Int64(), "first checkpoint after which G's interval stays above 0; null: none"),
-        Column("gain_nats", pl.Float64(), "G at the last checkpoint"),
-        Column("gain_low", pl.Float64(), "lower end of its t interval over contexts"),
-        Column("gain_high", pl.Float64(), "upper end of its t interval over contexts"),
-        Column("p", pl.Float64(), "p value of G > 0 at the last checkpoint, t test over contexts"),
+        Column("category", pl.String(), "category within the kind"),
+        Column("n_seeds", pl.Int64(), "seeds"),
+        Column("emergence_step", pl.Int64(), "first checkpoint after which p stays below .05; null: none"),
+        Column("gain_nats", pl.Float64(), "G at the last checkpoint, mean over seeds"),
+        Column("p", pl.Float64(), "p value of G > 0 there: exchanged scenes, seeds combined (Fisher)"),
         Column("p_bh", pl.Float64(), "p after Benjamini and Hochberg's correction over words"),
     ),
 )
@@ -51,35 +49,24 @@ ACQUISITION = TableSchema(
 )
 
 
-def word_emergence(surprisal: pl.DataFrame, *, confidence: float = 0.95) -> pl.DataFrame:
-    """Return table `WORD_EMERGENCE` from table ``surprisal``.
+def word_emergence(gain: pl.DataFrame, *, level: float = 0.05) -> pl.DataFrame:
+    """Return table `WORD_EMERGENCE` from table ``gain``.
 
-    A word's gain is averaged over seeds in each context, and contexts are the units of its interval: it says how sure
-    the word's gain is for other contexts, with these seeds. Only checkpoints that all seeds have count.
+    A single word is tested by exchanging scenes (column ``p_scene``): even an untrained model gives some words a tiny
+    gain that is the same in every context, so that a test over contexts would find grounding in noise. The seeds' p
+    values are combined by Fisher's method. Only checkpoints that all seeds have count.
     """
-    index = ["arch", "direction", "seed", "step", "context", "word"]
-    everyone = pl.col("seed").n_unique().over("arch", "direction", "step")
-    gains = (
-        surprisal.pivot("condition", index=index, values="surprisal_nats")
-        .with_columns((pl.col("mismatch") - pl.col("match")).alias("gain"))
-        .drop_nulls("gain")
-        .filter(everyone == pl.col("seed").n_unique().over("arch", "direction"))
-    )
-    over_seeds = gains.group_by("arch", "direction", "word", "context", "step").agg(pl.col("gain").mean())
-    moments = over_seeds.group_by("arch", "direction", "word", "step").agg(
-        pl.len().alias("n"), pl.col("gain").mean(), pl.col("gain").std().alias("sd")
+    known = gain.drop_nulls("p_scene").filter(
+        pl.col("seed").n_unique().over("arch", "direction", "step")
+        == pl.col("seed").n_unique().over("arch", "direction")
     )
     frames = [
-        _emergence_of_words(rows, confidence).with_columns(
-            pl.lit(arch).alias("arch"), pl.lit(direction).alias("direction")
-        )
-        for (arch, direction), rows in moments.sort("arch", "direction", "word", "step").group_by(
+        _emergence_of_words(rows, level).with_columns(pl.lit(arch).alias("arch"), pl.lit(direction).alias("direction"))
+        for (arch, direction), rows in known.sort("arch", "direction", "word", "step", "seed").group_by(
             "arch", "direction", maintain_order=True
         )
     ]
-    if not frames:
-        return WORD_EMERGENCE.frame([])
-    return WORD_EMERGENCE.conform(pl.concat(frames)).with_columns(pl.selectors.float().fill_nan(None))
+    return WORD_EMERGENCE.conform(pl.concat(frames)) if frames else WORD_EMERGENCE.frame([])
 
 
 def read_acquisition(path: Path, word: str = "definition", months: str = "aoa_months_50pct") -> dict[str, float]:
@@ -142,28 +129,21 @@ def acquisition(
     return ACQUISITION.frame(rows).with_columns(pl.selectors.float().fill_nan(None))
 
 
-def _emergence_of_words(rows: pl.DataFrame, confidence: float) -> pl.DataFrame:
+def _emergence_of_words(rows: pl.DataFrame, level: float) -> pl.DataFrame:
     steps, words = rows["step"].unique().sort(), rows["word"].unique(maintain_order=True)
-    shape = (len(words), len(steps))
-    numbers = rows.select(pl.col("n", "gain", "sd").cast(pl.Float64).fill_null(np.nan))
-    n, gain, sd = (column.to_numpy().reshape(shape) for column in numbers)
-    free = np.maximum(n - 1, 1)
-    error = sd / np.sqrt(n)
-    half = student.ppf((1 + confidence) / 2, free) * error
-    position = lasting_from(gain - half)
-    ratio = np.divide(gain[:, -1], error[:, -1], out=np.full(len(words), np.nan), where=error[:, -1] > 0)
-    p = student.sf(ratio, free[:, -1])
-    known = [*steps.to_list(), None]
+    n_seeds = rows["seed"].n_unique()
+    p, gain = (rows[name].to_numpy().reshape(len(words), len(steps), n_seeds) for name in ("p_scene", "gain_nats"))
+    combined = chi2.sf(-2 * np.log(p).sum(axis=-1), 2 * n_seeds)
+    at_each_step = [*steps.to_list(), None]
     return pl.DataFrame(
         {
             "word": words,
-            "n_contexts": n[:, -1].astype(np.int64),
-            "emergence_step": [known[at] for at in position],
-            "gain_nats": gain[:, -1],
-            "gain_low": (gain - half)[:, -1],
-            "gain_high": (gain + half)[:, -1],
-            "p": p,
-            "p_bh": benjamini_hochberg(p),
+            "category": rows["category"].gather_every(len(steps) * n_seeds),
+            "n_seeds": n_seeds,
+            "emergence_step": [at_each_step[at] for at in lasting_from(level - combined)],
+            "gain_nats": gain[:, -1].mean(axis=-1),
+            "p": combined[:, -1],
+            "p_bh": benjamini_hochberg(combined[:, -1]),
         },
         schema_overrides={"emergence_step": pl.Int64},
     )

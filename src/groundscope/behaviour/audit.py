@@ -74,6 +74,7 @@ def gain_in_neutral_frames(
     """Return table ``gain`` as it would be without the frames that favour some words by more than ``threshold`` nats.
 
     A frame is judged by its ``preference_nats`` at the last checkpoint of each model and seed, averaged over them.
+    ``p_scene`` comes back as null, for the tables do not hold single scenes.
     Raises StudyError when no frame passes.
     """
     last = audit.filter(pl.col("step") == pl.col("step").max().over("arch", "seed"))
@@ -95,7 +96,8 @@ def gain_in_neutral_frames(
         .with_columns((pl.col("mismatch_nats") - pl.col("match_nats")).alias("gain_nats"))
     )
     replaced = ("n_contexts", "match_nats", "mismatch_nats", "gain_nats")
-    return GAIN.conform(gain.drop(*replaced).join(means, on=keys, maintain_order="left"))
+    joined = gain.drop(*replaced).join(means, on=keys, maintain_order="left")
+    return GAIN.conform(joined.with_columns(pl.lit(None).alias("p_scene")))
 
 
 def _frame(context: Context) -> Utterance:

@@ -49,6 +49,9 @@ GAIN = TableSchema(
         Column("match_nats", pl.Float64(), "surprisal with the word's own cue"),
         Column("mismatch_nats", pl.Float64(), "surprisal with other cues; null where the rule leaves none"),
         Column("gain_nats", pl.Float64(), "grounding information gain G: mismatch minus match"),
+        Column(
+            "p_scene", pl.Float64(), "exact p value of this word's G > 0, by exchanging its scene with mismatched ones"
+        ),
         Column("cooccurring_chunks", pl.Int64(), "chunks with the word in scene and speech, seen so far in training"),
         Column(
             "counted_gain_nats", pl.Float64(), "G of a predictor that only counts which words shared a chunk so far"
@@ -111,7 +114,7 @@ def gain_table(
     readings: Readings, words: Sequence[Word], compared: Comparison, seen: Seen, who: Mapping[str, Any]
 ) -> pl.DataFrame:
     """Return table `GAIN` of one set of readings; ``who`` names checkpoint and direction."""
-    n_contexts, match, mismatch = readings.per_word(len(words))
+    n_contexts, match, mismatch, p = readings.per_word(len(words))
     return GAIN.conform(
         pl.DataFrame(
             {
@@ -123,13 +126,14 @@ def gain_table(
                 "match_nats": match,
                 "mismatch_nats": mismatch,
                 "gain_nats": mismatch - match,
+                "p_scene": np.where(np.isnan(mismatch), np.nan, p),
                 "cooccurring_chunks": seen.cooccurring_chunks,
                 "counted_gain_nats": seen.counted_gain(compared.mismatches, Direction(who["direction"])),
                 "seen_env": seen.env,
                 "seen_lan": seen.lan,
             }
         )
-        .with_columns(pl.col("mismatch_nats", "gain_nats", "counted_gain_nats").fill_nan(None))
+        .with_columns(pl.col("mismatch_nats", "gain_nats", "p_scene", "counted_gain_nats").fill_nan(None))
         .with_columns(pl.lit(value).alias(name) for name, value in who.items())
     )
 

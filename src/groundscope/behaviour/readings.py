@@ -30,6 +30,8 @@ class Readings(NamedTuple):
     word: Int[np.ndarray, " row"]
     match: Float[np.ndarray, " row"]
     mismatch: Float[np.ndarray, " row"]
+    p: Float[np.ndarray, " row"]
+    """Of the word over all its contexts (see `gain.Conditions`); the same in each of its rows."""
 
     def per_word(self, n_words: int) -> "PerWord":
         """Average over the contexts of each word."""
@@ -38,15 +40,17 @@ class Readings(NamedTuple):
             contexts,
             np.bincount(self.word, self.match, n_words) / contexts,
             np.bincount(self.word, self.mismatch, n_words) / contexts,
+            np.bincount(self.word, self.p, n_words) / contexts,
         )
 
 
 class PerWord(NamedTuple):
-    """Number of contexts and mean surprisal, in nats, of each word in the two conditions."""
+    """Number of contexts of each word, its mean surprisal in nats in the two conditions, and its p."""
 
     contexts: Int[np.ndarray, " word"]
     match: Float[np.ndarray, " word"]
     mismatch: Float[np.ndarray, " word"]
+    p: Float[np.ndarray, " word"]
 
 
 def read(
@@ -74,7 +78,7 @@ def read(
         wanted = targets([forms[member] for member in members], vocabulary, direction)
         cube = surprisal_cube(model, prompts, wanted, precision=precision)
         for name, (own, mismatches) in comparisons.items():
-            match, mismatch = conditions(
+            match, mismatch, p = conditions(
                 cube,
                 torch.from_numpy(np.searchsorted(scenes, own[at])),
                 torch.from_numpy(mismatches[np.ix_(at, scenes)]),
@@ -85,6 +89,7 @@ def read(
                     np.tile(at, len(group)),
                     match.flatten().numpy(),
                     mismatch.flatten().numpy(),
+                    p.double().repeat(len(group)).numpy(),
                 )
             )
     return {name: _joined(found) for name, found in parts.items()}
@@ -107,4 +112,5 @@ def _joined(parts: Sequence[Readings]) -> Readings:
         np.concatenate([part.word for part in parts]),
         np.concatenate([part.match for part in parts]),
         np.concatenate([part.mismatch for part in parts]),
+        np.concatenate([part.p for part in parts]),
     )
