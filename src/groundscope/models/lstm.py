@@ -67,9 +67,12 @@ class GroundedLSTM(LanguageModel):
         """Return n_layers + 1 states: embeddings, then each layer's output (what a lens can read here)."""
         # a tied embedding is small, for the logits' sake; without residual connections so small an input would be lost
         stream = [self._drop(self._embed(input_ids) * self.config.d_model**0.5)]
-        for layer in self.layers:
-            output, _ = layer(stream[-1])
-            stream.append(self._drop(output))
+        # On a CPU torch's LSTM does not gain from bf16 where it is wide: bf16 has 1.2 times the speed at a
+        # width of 256, but .7 at 512 and .4 at 768. Other devices keep autocast.
+        with torch.autocast("cpu", enabled=False):
+            for layer in self.layers:
+                output, _ = layer(stream[-1])
+                stream.append(self._drop(output))
         return stream
 
     def final_norm(self, state: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
