@@ -85,7 +85,7 @@ def test_mean_stands_in_for_what_is_removed():
     text = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(9))
     with torch.no_grad():
         means = {layer: out.mean((0, 2)) for layer, out in head_outputs(model, text).items()}
-    replacement = mean_outputs(model, text)
+    replacement = mean_outputs(model, text, budget=1)
     found = ablate(model, prompts, torch.arange(PROMPTS), sets, replacement=replacement).surprisal
     for i in range(PROMPTS):
         expected = hooked_surprisal(model, prompts.input_ids[i], prompts.targets[i], sets[i], means)

@@ -1,5 +1,7 @@
 """Saliency against autograd on explicit matrices, its reductions, its memory, and what it leaves behind."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -219,6 +221,45 @@ def test_it_works_where_gradients_are_off():
         scores = saliency(model, prompts)
     assert (scores.total > 0).all()
     assert not scores.total.requires_grad
+
+
+def test_half_precision_gives_nearly_the_same():
+    prompts = build_prompts()
+    exact, half = saliency(build("attention"), prompts), saliency(build("attention").bfloat16(), prompts)
+    assert half.total.dtype == torch.float32
+    assert (half.total - exact.total).abs().max() < 0.05 * exact.total.max()
+
+
+def test_nothing_of_a_call_stays_in_memory():
+    model, prompts = build("attention", "mamba2", double=False), build_prompts()
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    saliency(model, prompts)
+    before = tensors()
+    for _ in range(3):
+        saliency(model, prompts, keep_maps=[10])
+    assert tensors() == before
+
+
+def test_further_inputs_follow_their_prompts(monkeypatch):
+    model, prompts = build("attention"), build_prompts()
+    hidden, seen = model.hidden, []
+
+    def looking(ids, *, picture):
+        seen.append(picture)
+        return hidden(ids)
+
+    monkeypatch.setattr(model, "hidden", looking)
+    pictures = torch.arange(PROMPTS)
+    saliency(
+        model,
+        PromptBatch(prompts.input_ids, prompts.targets, prompts.ground, extras={"picture": pictures}),
+        batch_size=2,
+    )
+    assert torch.equal(torch.cat(seen), pictures)
 
 
 def test_an_lstm_has_no_heads():

@@ -6,7 +6,7 @@ bias stays. In a Mamba-2 layer the width-4 convolution, the skip ``D x`` and the
 matrix and stay as well: taking a head out there stops what it moves *between positions*, not what it does at its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,9 +22,11 @@ from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
 from groundscope.models.gate import Gate
+from groundscope.statistics.resampling import generator
 
-CHANGED = 1e-5
-"""Relative change of the last state from which on its logits count as changed; rounding between batches is below."""
+CHANGED = {8: 1e-5, 4: 1e-5, 2: 3e-2}
+"""Relative change of the last state from which on its logits count as changed, by bytes per number; rounding between
+batches of different sizes stays below."""
 
 
 class Ablation(StrEnum):
@@ -56,11 +58,22 @@ def zero_outputs() -> Replacement:
     return Replacement(Ablation.ZERO, lambda _: None)
 
 
-def mean_outputs(model: LanguageModel, reference: Int[Tensor, "text time"]) -> Replacement:
+def mean_outputs(
+    model: LanguageModel, reference: Int[Tensor, "text time"], *, budget: int | None = None
+) -> Replacement:
     """Removed heads put out their mean over all positions of ``reference``: what they say whatever they see."""
+    time, d_model = reference.shape[1], model.unembedding.shape[1]
+    each = _bytes_per_run(model, time) + 2 * len(model.mixers) * time * d_model * 4
+    size = micro_batch(each, model.unembedding.device, budget)
+
+    def total(part: slice) -> Outputs:
+        outputs = head_outputs(model, reference[part])
+        return {layer: output.double().sum(dim=(0, 2), keepdim=True) for layer, output in outputs.items()}
+
     with analysing(model), torch.no_grad():
-        outputs = head_outputs(model, reference)
-    means = {layer: output.mean(dim=(0, 2), keepdim=True) for layer, output in outputs.items()}
+        totals = in_micro_batches(total, len(reference), size)
+    dtype = torch.promote_types(model.unembedding.dtype, torch.float32)
+    means = {layer: (sum(part[layer] for part in totals) / reference.numel()).to(dtype) for layer in totals[0]}
     return Replacement(Ablation.MEAN, lambda _: means)
 
 
@@ -69,29 +82,37 @@ def resampled_outputs(
 ) -> Replacement:
     """Removed heads put out what they put out on another prompt, at the same position.
 
-    ``donors`` are these other prompts' ids, e.g. each prompt's mismatch (then this is patching); None draws them from
-    the batch, shifted by a random number of places so that no prompt is its own donor. Raises AnalysisError when the
-    batch has a single prompt and no donors are given.
+    ``donors`` are these other prompts' ids, e.g. each prompt's mismatch (then this is patching); None takes other
+    prompts of the batch, all shifted by one random number of places so that no prompt is its own donor. Raises
+    AnalysisError when the batch has a single prompt and no donors are given.
     """
-    if donors is None:
+    ids, extras = donors, prompts.extras
+    if ids is None:
         if len(prompts) < 2:
             raise AnalysisError("Resampling wants another prompt of the same length: give `donors`, or use 'mean'.")
-        shift = 1 + int(np.random.default_rng([seed, len(prompts)]).integers(len(prompts) - 1))
-        donors = prompts.input_ids.roll(shift, dims=0)
-    ids = donors.to(model.unembedding.device)
-    return Replacement(Ablation.RESAMPLE, lambda which: head_outputs(model, ids[which.to(ids.device)]))
+        shift = 1 + int(generator(seed, "donors").integers(len(prompts) - 1))
+        ids = prompts.input_ids.roll(shift, dims=0)
+        extras = {name: values.roll(shift, dims=0) for name, values in extras.items()}
+    return Replacement(
+        Ablation.RESAMPLE,
+        lambda which: head_outputs(model, ids[which], {name: values[which] for name, values in extras.items()}),
+    )
 
 
-def head_outputs(model: LanguageModel, input_ids: Int[Tensor, "batch time"]) -> Outputs:
+def head_outputs(
+    model: LanguageModel, input_ids: Int[Tensor, "batch time"], extras: Mapping[str, Tensor] | None = None
+) -> Outputs:
     """Return every head's output ``M v`` at every position, layer by layer."""
     seen: Outputs = {}
-    one = torch.ones(1, 1, 1, 1, device=model.unembedding.device)
+    device = model.unembedding.device
+    one = torch.ones(1, 1, 1, 1, device=device)
     gates = {
         layer: Gate(values=one, watch_output=lambda output, layer=layer: seen.update({layer: output.detach()}))
         for layer in HeadIndex.of(model).chosen_layers
     }
+    given = {name: values.to(device) for name, values in (extras or {}).items()}
     with under(model, gates):
-        model.hidden(input_ids.to(one.device))
+        model.hidden(input_ids.to(device), **given)  # type: ignore[call-arg]
     return seen
 
 
@@ -163,7 +184,7 @@ def _run(
         last = last_states(model, here)
     before = plain[which.to(device)]
     scale = before.abs().amax(dim=1)
-    changed = (last - before).abs().amax(dim=1) > CHANGED * scale
+    changed = (last - before).abs().amax(dim=1) > CHANGED[before.element_size()] * scale
     return target_surprisal(model, last, here.targets).cpu(), changed.cpu()
 
 

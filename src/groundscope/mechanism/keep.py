@@ -102,12 +102,12 @@ def _keep_layer(
     in_layer = np.zeros(len(index), dtype=bool)
     in_layer[index.of_layer(layer)] = True
     some = (found & in_layer).any(axis=1)
-    prompts, kept = prompts[torch.from_numpy(np.flatnonzero(some))], (found & in_layer)[some]
+    chosen, kept = torch.from_numpy(np.flatnonzero(some)), (found & in_layer)[some]
     others = random_heads(
         kept,
         np.broadcast_to(in_layer, kept.shape),
         index,
-        numbers=prompts.numbers.numpy(),
+        numbers=prompts.numbers[chosen].numpy(),
         draws=options.draws,
         seed=options.seed,
         purpose=f"{role} heads kept",
@@ -116,8 +116,8 @@ def _keep_layer(
     nothing, everything = np.zeros_like(kept)[:, None], np.broadcast_to(in_layer, kept[:, None].shape)
     sets = np.concatenate([nothing, everything & ~kept[:, None], everything, in_layer & ~others], axis=1)
     count = sets.shape[1]
-    which = torch.arange(len(kept)).repeat_interleave(count)
+    which = chosen.repeat_interleave(count)
     removed = torch.from_numpy(sets).flatten(0, 1)
     replacement = replacement_for(model, prompts, options)
     surprisal = ablate(model, prompts, which, removed, replacement=replacement, budget=budget).surprisal
-    return surprisal.double().numpy().reshape(-1, count), prompts.targets.cpu().numpy(), kept.sum(axis=1)
+    return surprisal.double().numpy().reshape(-1, count), prompts.targets[chosen].cpu().numpy(), kept.sum(axis=1)

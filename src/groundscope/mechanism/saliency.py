@@ -80,7 +80,8 @@ def saliency(
 
     ``rows="last"`` keeps to the flow into the last position, which costs a row per head instead of a square; it is
     what an image criterion needs. ``keep_maps`` are numbers of prompts whose whole maps are wanted. ``batch_size``
-    overrides the size that is derived from ``budget`` bytes (None: the device's); either way it halves when memory runs out.
+    overrides the size that is derived from ``budget`` bytes (None: the device's); either way it halves when memory
+    runs out.
 
     The model is put into eval mode and its parameters need no gradients meanwhile; both are restored. A model
     without mixing matrices (an LSTM) gives a result with no heads. Raises AnalysisError for layers that do not exist
