@@ -13,7 +13,7 @@ from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.measure import GAIN
 from groundscope.corpus.card import CorpusCard
 from groundscope.files import write_json
-from groundscope.tables import write_table
+from groundscope.tables import TableSchema, write_table
 from groundscope.training.metrics import LOSS
 
 NASTY = "<script>alert(1)</script>"
@@ -56,11 +56,18 @@ def gains(arch: str, seed: int, direction: str, words: Sequence[str], steps: Seq
                     "mismatch_nats": match[at] + gain[at],
                     "gain_nats": gain[at],
                     "cooccurring_chunks": count[at],
+                    "counted_gain_nats": 0.2 * np.log1p(count[at]),
                     "seen_env": count[at] * 2,
                     "seen_lan": count[at] * 3,
                 }
             )
     return rows
+
+
+def complete(schema: TableSchema, rows: list[dict]) -> pl.DataFrame:
+    """A frame of this schema, in which columns that the page does not read may be left out of ``rows``."""
+    frame = pl.DataFrame(rows)
+    return schema.conform(frame.with_columns(pl.lit(None).alias(name) for name in schema.dtypes if name not in rows[0]))
 
 
 def losses(arch: str, seed: int, steps: int) -> pl.DataFrame:
@@ -130,14 +137,15 @@ def make_run() -> MakeRun:
         description: str = "",
         steps_of: Mapping[tuple[str, int], Sequence[int]] | None = None,
     ) -> Path:
-        gain = GAIN.frame(
+        gain = complete(
+            GAIN,
             [
                 row
                 for arch in archs
                 for seed in seeds
                 for direction in directions
                 for row in gains(arch, seed, direction, words, (steps_of or {}).get((arch, seed), steps))
-            ]
+            ],
         )
         study = {
             "name": folder.name,

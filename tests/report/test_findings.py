@@ -4,43 +4,72 @@ from typing import Any
 import polars as pl
 import pytest
 
+from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.report.findings import Claim, Verdict, claims
 from groundscope.report.numbers import FIXED
 from groundscope.report.run import open_run
 
 ADVANTAGE, EMERGENCE, COOCCURRENCE, RECURRENT, REVERSE = range(5)
+STATEMENT = "rises_then_falls_while_gain_grows"
 
 
-def checkpoint(step: int, gain: float, **changes: Any) -> dict[str, Any]:
-    """One row as `evidence_over_seeds` gives it: two seeds, both significant where G is above .1."""
-    significant = 2 if gain > 0.1 else 0
+def concluded(claim: str, estimate: float | None, low: float | None, high: float | None, **more: Any) -> dict[str, Any]:
+    """One row of table ``conclusions``: two seeds, fifty words, significant unless said otherwise."""
+    return {
+        "arch": "transformer-4",
+        "direction": "env2lan",
+        "claim": claim,
+        "unit": {"final_gain": "nats", "gain_growth": "nats", "emergence_step": "steps"}.get(claim, "R^2"),
+        "step": 1500,
+        "estimate": estimate,
+        "ci_low": low,
+        "ci_high": high,
+        "n_seeds": 2,
+        "n_words": 50,
+        "test": None,
+        "p": 0.0001,
+        "p_holm": 0.0002,
+        "holds": True,
+    } | more
+
+
+def whole_study(**changed: dict[str, Any]) -> list[dict[str, Any]]:
+    """A model for which every claim holds, with the named claims changed."""
+    rows = [
+        concluded("final_gain", 1.84, 1.6, 2.1),
+        concluded("emergence_step", 300, 100, 500, step=300),
+        concluded("r2_rise", 0.3, 0.1, 0.4),
+        concluded("r2_fall", 0.2, 0.1, 0.3),
+        concluded("gain_growth", 1.2, 1.1, 1.3),
+        concluded(STATEMENT, 300, None, None, step=300),
+    ]
+    return [row | changed.get(row["claim"], {}) for row in rows]
+
+
+def checkpoint(step: int, gain: float, r2: float | None, **more: Any) -> dict[str, Any]:
+    """One row as `evidence_over_seeds` gives it."""
     return {
         "arch": "transformer-4",
         "direction": "env2lan",
         "step": step,
         "tokens_seen": step * 1000,
-        "n_seeds": 2,
-        "n_words": 50,
         "match_nats": 6.0 - gain,
         "mismatch_nats": 6.0,
         "gain_nats": gain,
-        "gain_low": gain - 0.1,
-        "gain_high": gain + 0.1,
-        "effect_size": 1.0,
-        "p_holm": 0.0001 if significant else 0.8,
-        "n_significant": significant,
-        "r2_log": None,
-        "r2_log_low": None,
-        "r2_log_high": None,
-    } | changes
+        "r2_log": r2,
+        "r2_log_low": None if r2 is None else r2 - 0.05,
+        "r2_log_high": None if r2 is None else r2 + 0.05,
+    } | more
 
 
-def r2(value: float, reach: float = 0.05) -> dict[str, float]:
-    return {"r2_log": value, "r2_log_low": value - reach, "r2_log_high": value + reach}
+COURSE = [checkpoint(0, 0.0, None), checkpoint(300, 0.6, 0.4), checkpoint(1500, 1.84, 0.2)]
 
 
-def judged(*rows: dict[str, Any], recurrent: tuple[str, ...] = ()) -> list[Claim]:
-    return claims(pl.DataFrame(rows, infer_schema_length=None), recurrent)
+def judged(
+    rows: list[dict[str, Any]], course: list[dict[str, Any]] | None = None, recurrent: tuple[str, ...] = ()
+) -> list[Claim]:
+    table = CONCLUSIONS.conform(pl.DataFrame(rows, infer_schema_length=None))
+    return claims(table, pl.DataFrame(course or COURSE, infer_schema_length=None), recurrent)
 
 
 def only(claim: Claim) -> tuple[Verdict, str]:
@@ -49,106 +78,129 @@ def only(claim: Claim) -> tuple[Verdict, str]:
 
 
 @pytest.mark.parametrize(
-    ("end", "verdict", "words"),
+    ("final", "verdict", "words"),
     [
-        ({}, Verdict.HOLDS, "lowers the word’s surprisal by 1.84 nats [1.74, 1.94], from 6.00 to 4.16"),
-        ({}, Verdict.HOLDS, "(2 seeds, 50 words; d = 1.00, p < .001 in both seeds)"),
-        ({"n_significant": 1}, Verdict.UNCLEAR, "significant in 1 of 2 seeds"),
-        ({"n_significant": 0}, Verdict.FAILS, "significant in no seed"),
-        ({"n_seeds": 1, "n_significant": 0, "p_holm": 0.3}, Verdict.FAILS, "d = 1.00, p = .300)"),
         (
-            {"gain_nats": -0.3, "gain_low": -0.4, "gain_high": -0.2, "n_significant": 0},
+            {},
+            Verdict.HOLDS,
+            "lowers the word’s surprisal by 1.84 nats [1.60, 2.10], from 6.00 to 4.16 (2 seeds, 50 words",
+        ),
+        ({}, Verdict.HOLDS, "p < .001)."),
+        ({"p_holm": 0.2, "holds": False, "ci_low": -0.4}, Verdict.UNCLEAR, "1.84 nats [−0.40, 2.10], from 6.00"),
+        ({"estimate": 0.0004, "ci_low": -0.001, "ci_high": 0.002}, Verdict.HOLDS, "0.0004 nats [−0.0010, 0.0020]"),
+        ({"p_holm": 0.2, "holds": None}, Verdict.UNCLEAR, "p = .200)."),
+        (
+            {"estimate": -0.3, "ci_low": -0.4, "ci_high": -0.2, "holds": False},
             Verdict.FAILS,
             "raises the word’s surprisal by 0.30 nats (G = −0.30 [−0.40, −0.20])",
         ),
+        ({"estimate": None, "holds": None}, Verdict.UNTESTED, "too few"),
     ],
 )
-def test_advantage(end: dict[str, Any], verdict: Verdict, words: str) -> None:
-    found, sentence = only(judged(checkpoint(0, 0.0), checkpoint(1500, 1.84, **end))[ADVANTAGE])
+def test_advantage(final: dict[str, Any], verdict: Verdict, words: str) -> None:
+    found, sentence = only(judged(whole_study(final_gain=final))[ADVANTAGE])
     assert found is verdict
     assert words in sentence
-    assert sentence.startswith("At step 1,500 ")
 
 
 @pytest.mark.parametrize(
-    ("gains", "verdict", "words"),
+    ("onset", "verdict", "words"),
     [
-        (
-            (0.0, 0.0, 0.5, 1.0),
-            Verdict.HOLDS,
-            "first significant in both seeds at step 200 (200k tokens) and stays so.",
-        ),
-        ((0.0, 0.5, 0.0, 1.0), Verdict.HOLDS, "at step 100 (100k tokens), and lastingly from step 300."),
-        ((0.0, 0.5, 0.0, 0.0), Verdict.FAILS, "at step 100 (100k tokens), but at the end in no seed."),
-        ((0.0, 0.0, 0.0, 0.0), Verdict.FAILS, "at no checkpoint is it significant in every seed."),
-        ((0.5, 0.5, 0.5, 0.5), Verdict.UNCLEAR, "Before training G is 0.50 nats [0.40, 0.60], already significant"),
+        ({}, Verdict.HOLDS, "At step 0 G is 0.00 nats; it stays above zero from step 300 [100, 500] on (300k tokens)."),
+        ({"ci_high": None}, Verdict.UNCLEAR, "from step 300 [100, beyond training] on"),
+        ({"estimate": 0}, Verdict.FAILS, "its interval lies above zero at every checkpoint from this first one on"),
+        ({"estimate": None}, Verdict.UNCLEAR, "its interval is not above zero at the last checkpoint"),
     ],
 )
-def test_emergence(gains: tuple[float, ...], verdict: Verdict, words: str) -> None:
-    found, sentence = only(judged(*(checkpoint(100 * at, gain) for at, gain in enumerate(gains)))[EMERGENCE])
+def test_emergence(onset: dict[str, Any], verdict: Verdict, words: str) -> None:
+    found, sentence = only(judged(whole_study(emergence_step=onset))[EMERGENCE])
     assert found is verdict
     assert words in sentence
 
 
-def test_emergence_is_not_tested_without_a_checkpoint_before_training() -> None:
-    assert only(judged(checkpoint(100, 0.0), checkpoint(200, 1.0))[EMERGENCE])[0] is Verdict.UNTESTED
-    assert only(judged(checkpoint(0, 0.0))[EMERGENCE])[0] is Verdict.UNTESTED
+def test_emergence_before_the_first_checkpoint_is_not_tested() -> None:
+    found, _ = only(judged(whole_study(emergence_step={"estimate": 300}), COURSE[1:])[EMERGENCE])
+    assert found is Verdict.UNTESTED
+
+
+def test_cooccurrence_holds_on_the_test_of_the_whole_course() -> None:
+    found, sentence = only(judged(whole_study())[COOCCURRENCE])
+    assert found is Verdict.HOLDS
+    assert "highest at step 300, .40 [.35, .45], and .20 [.15, .25] at the end." in sentence
+    assert "rises by .30 [.10, .40]; after it, it falls by .20 [.10, .30] while G grows by 1.20 nats" in sentence
+    found, sentence = only(judged(whole_study(**{STATEMENT: {"p_holm": 0.4, "holds": False}}))[COOCCURRENCE])
+    assert found is Verdict.UNCLEAR
+    assert "(p = .400)" in sentence
+
+
+def test_cooccurrence_does_not_hold_where_r_squared_ends_at_its_highest() -> None:
+    rising = [*COURSE[:2], checkpoint(1500, 1.84, 0.6)]
+    found, sentence = only(judged(whole_study(**{STATEMENT: {"p_holm": 1.0, "holds": False}}), rising)[COOCCURRENCE])
+    assert found is Verdict.FAILS
+    assert "the last checkpoint: it has not fallen" in sentence
+
+
+def test_cooccurrence_without_a_test_is_not_tested() -> None:
+    untestable = {"p": None, "p_holm": None, "holds": None, "estimate": None, "step": None}
+    assert only(judged(whole_study(**{STATEMENT: untestable}))[COOCCURRENCE])[0] is Verdict.UNTESTED
 
 
 @pytest.mark.parametrize(
-    ("course", "verdict", "words"),
+    ("final", "verdict"),
     [
-        (((0.1, 0.2), (0.4, 0.6), (0.1, 2.0)), Verdict.HOLDS, ".40 [.35, .45], and .10 [.05, .15] at step 400"),
-        (((0.1, 0.2), (0.18, 0.6), (0.1, 2.0)), Verdict.UNCLEAR, "which leaves the fall of R² open"),
-        (((0.1, 0.2), (0.4, 0.6), (0.1, 0.7)), Verdict.UNCLEAR, "which leaves the growth of G open"),
-        (((0.1, 0.2), (0.2, 0.6), (0.4, 2.0)), Verdict.FAILS, "the last checkpoint: it has not fallen"),
-        (((0.4, 0.2), (0.2, 0.6), (0.1, 2.0)), Verdict.FAILS, "the first checkpoint with counts: it has not risen"),
-        (((0.1, 0.2), (0.4, 2.0), (0.1, 0.5)), Verdict.FAILS, "G falls too"),
+        ({"estimate": 0.5, "ci_low": 0.4, "ci_high": 0.6}, Verdict.HOLDS),
+        ({"estimate": 1.5, "ci_low": 1.3, "ci_high": 1.7}, Verdict.UNCLEAR),
+        ({"estimate": 3.0, "ci_low": 2.9, "ci_high": 3.1}, Verdict.FAILS),
     ],
 )
-def test_cooccurrence(course: tuple[tuple[float, float], ...], verdict: Verdict, words: str) -> None:
-    rows = [checkpoint(100 * 2**at, gain, **r2(share)) for at, (share, gain) in enumerate(course)]
-    found, sentence = only(judged(checkpoint(0, 0.0), *rows)[COOCCURRENCE])
+def test_recurrent_control(final: dict[str, Any], verdict: Verdict) -> None:
+    control = [row | {"arch": "lstm-4"} for row in whole_study(final_gain=final)]
+    courses = COURSE + [row | {"arch": "lstm-4"} for row in COURSE]
+    found, sentence = only(judged(whole_study() + control, courses, ("lstm-4",))[RECURRENT])
     assert found is verdict
-    assert words in sentence
-
-
-def test_cooccurrence_needs_words_and_checkpoints() -> None:
-    few = [checkpoint(step, 1.0, n_words=5, **r2(0.3)) for step in (100, 200, 300)]
-    assert only(judged(*few)[COOCCURRENCE])[0] is Verdict.UNTESTED
-    assert only(judged(*[row | {"n_words": 50} for row in few[:2]])[COOCCURRENCE])[0] is Verdict.UNTESTED
-
-
-@pytest.mark.parametrize(("control", "verdict"), [(0.5, Verdict.HOLDS), (1.95, Verdict.UNCLEAR), (3.0, Verdict.FAILS)])
-def test_recurrent_control(control: float, verdict: Verdict) -> None:
-    rows = [checkpoint(100, 2.0), checkpoint(100, control, arch="lstm-4")]
-    found, sentence = only(judged(*rows, recurrent=("lstm-4",))[RECURRENT])
-    assert found is verdict
-    assert "against 2.00 [1.90, 2.10] in transformer-4" in sentence
-    assert only(judged(*rows)[RECURRENT])[0] is Verdict.UNTESTED
+    assert "against 1.84 [1.60, 2.10] in transformer-4" in sentence
+    assert only(judged(whole_study() + control, courses)[RECURRENT])[0] is Verdict.UNTESTED
 
 
 def test_reverse_is_judged_on_its_own_rows() -> None:
-    forward = [checkpoint(0, 0.0), checkpoint(100, 2.0)]
-    assert only(judged(*forward)[REVERSE])[0] is Verdict.UNTESTED
-    reverse = [row | {"direction": "lan2env", "n_significant": 0} for row in forward]
-    assert only(judged(*forward, *reverse)[REVERSE])[0] is Verdict.FAILS
+    assert only(judged(whole_study())[REVERSE])[0] is Verdict.UNTESTED
+    against = {"estimate": -0.1, "ci_low": -0.2, "ci_high": 0.0, "holds": False}
+    backwards = [row | {"direction": "lan2env"} for row in whole_study(final_gain=against)]
+    course = COURSE + [row | {"direction": "lan2env"} for row in COURSE]
+    found, sentence = only(judged(whole_study() + backwards, course)[REVERSE])
+    assert found is Verdict.FAILS
+    assert sentence.endswith("At step 0 they were 6.00 and 6.00.")
 
 
-def test_a_run_without_evidence_claims_nothing() -> None:
-    assert {only(claim)[0] for claim in claims(None)} == {Verdict.UNTESTED}
+def test_a_run_without_tables_claims_nothing() -> None:
+    assert {only(claim)[0] for claim in claims(None, None)} == {Verdict.UNTESTED}
 
 
 def test_sentences_state_the_numbers_of_the_tables(plain_run: Path) -> None:
     run = open_run(plain_run)
-    seeds = pl.read_parquet(plain_run / "tables" / "evidence.parquet").filter(
-        arch="transformer-4", direction="env2lan", step=1500
+    table = conclusions(pl.read_parquet(plain_run / "tables" / "gain.parquet"), confidence=0.95)
+    row = table.row(
+        by_predicate=(pl.col("arch") == "transformer-4")
+        & (pl.col("direction") == "env2lan")
+        & (pl.col("claim") == "final_gain"),
+        named=True,
     )
-    gain, low, high = seeds["gain_nats"].mean(), seeds["gain_low"].min(), seeds["gain_high"].max()
-    statement = claims(run.evidence, run.recurrent)[ADVANTAGE].of("transformer-4")
+    found = claims(run.conclusions, run.evidence, run.recurrent)
+    statement = found[ADVANTAGE].of("transformer-4")
     assert statement is not None
-    assert f"by {gain:.2f} nats [{low:.2f}, {high:.2f}]" in statement.sentence.replace(FIXED, " ")
+    expected = f"by {row['estimate']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+    assert expected in statement.sentence.replace(FIXED, " ")
     assert statement.verdict is Verdict.HOLDS
-    recurrent = claims(run.evidence, run.recurrent)[RECURRENT].of("lstm-4")
+    recurrent = found[RECURRENT].of("lstm-4")
     assert recurrent is not None
     assert recurrent.verdict is Verdict.HOLDS
+
+
+def test_a_table_of_conclusions_goes_before_drawing_them_again(plain_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    table = CONCLUSIONS.conform(pl.DataFrame(whole_study(), infer_schema_length=None))
+    table.write_parquet(tmp_path / "tables" / "conclusions.parquet")
+    (tmp_path / "tables" / "gain.parquet").write_bytes((plain_run / "tables" / "gain.parquet").read_bytes())
+    drawn = open_run(tmp_path).conclusions
+    assert drawn is not None
+    assert drawn.height == table.height

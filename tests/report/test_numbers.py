@@ -41,7 +41,7 @@ def test_p_values_never_claim_to_be_zero() -> None:
     space = numbers.FIXED
     assert numbers.p_value(1e-9) == f"p{space}<{space}.001"
     assert numbers.p_value(0.0312) == f"p{space}={space}.031"
-    assert numbers.p_level(None) == "–"
+    assert [numbers.p_level(p) for p in (None, math.nan, 1.0, 0.5)] == ["–", "–", "> .999", ".500"]
 
 
 def test_lists_and_plurals_read_as_sentences() -> None:
@@ -51,3 +51,14 @@ def test_lists_and_plurals_read_as_sentences() -> None:
 
 def test_rounding_for_embedding_leaves_no_number_that_json_lacks() -> None:
     assert numbers.rounded([1.23456, math.nan, math.inf, None], 2) == [1.23, None, None, None]
+
+
+def test_an_interval_without_bounds_is_a_dash() -> None:
+    assert numbers.interval(None, None) == "–"
+    assert numbers.share_interval(0.1, 0.25) == f"[.10,{numbers.FIXED}.25]"
+    assert numbers.interval(-0.1, None) == f"[−0.10,{numbers.FIXED}–]"
+
+
+@pytest.mark.parametrize(("values", "digits"), [((1.8, 0.001), 2), ((0.02, -0.01), 3), ((0.0004, None), 4), ((), 2)])
+def test_tiny_numbers_get_the_decimals_they_need(values: tuple, digits: int) -> None:
+    assert numbers.digits_for(*values) == digits

@@ -67,7 +67,7 @@ def test_embedded_json_survives_hostile_strings() -> None:
 
 def test_it_states_every_finding(plain_run: Path, page: str) -> None:
     run = open_run(plain_run)
-    for claim in claims(run.evidence, run.recurrent):
+    for claim in claims(run.conclusions, run.evidence, run.recurrent):
         assert html.escape(claim.title) in page
         for statement in claim.statements:
             assert html.escape(statement.sentence) in page
@@ -146,7 +146,7 @@ def test_a_seed_that_stopped_early_is_named(make_run, tmp_path: Path) -> None:
 def test_one_model_one_seed_one_checkpoint(make_run, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", archs=["transformer-4"], seeds=[42], steps=[0], directions=["env2lan"])
     page = write_page(run).read_text(encoding="utf-8")
-    assert "Step 0 is the only checkpoint." in page
+    assert "its interval is not above zero at the last checkpoint" in page
     assert 'name="direction"' not in page
 
 

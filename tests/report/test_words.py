@@ -18,7 +18,14 @@ def test_arrays_hold_the_table(plain_run: Path, nasty: str) -> None:
     assert series["mismatch"][word][step] == pytest.approx(rows["mismatch_nats"].mean(), abs=0.006)
     for seed, gain_nats, count in rows.select("seed", "gain_nats", "cooccurring_chunks").iter_rows():
         assert series["gain"][str(seed)][word][step] == pytest.approx(gain_nats, abs=0.006)
-        assert series["counts"][str(seed)][word][step] == count
+        assert arrays["exposures"][series["counts"][str(seed)]][word][step] == count
+
+
+def test_models_that_read_the_same_data_share_its_counts(plain_run: Path) -> None:
+    arrays = word_arrays(pl.read_parquet(plain_run / "tables" / "gain.parquet"))
+    places = [model["counts"] for models in arrays["series"].values() for model in models.values()]
+    assert all(place == places[0] for place in places)
+    assert len(arrays["exposures"]) < len(places) * 2
 
 
 def test_gaps_stay_gaps(plain_run: Path) -> None:

@@ -11,20 +11,25 @@ from html import escape
 import plotly.graph_objects as go
 import polars as pl
 
-from groundscope.report.numbers import FIXED, compact, decimal, p_value, rounded, share
-from groundscope.report.seeds import ALPHA
-from groundscope.report.style import Mark, StepAxis
+from groundscope.report.numbers import FIXED, compact, decimal, interval, nats, p_value, rounded, share, share_interval
+from groundscope.report.style import GREY, Mark, StepAxis
 
-LABEL_GAP = 0.062  # least distance of two labels at the lines' ends, as a share of the y axis
-R2_MEASURES = {"log": "log count", "raw": "raw count", "partial": "log count, frequency held"}
+LABEL_HEIGHT = 15  # pixels that a name at the end of a line needs
+COUNTED = Mark(GREY, "circle")  # the predictor that only counts
+R2_MEASURES = {
+    "log": "log count",
+    "raw": "raw count",
+    "partial": "log count, frequency held",
+    "counted": "counted gain",
+}
 
 
 def gain_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
     """Grounding information gain G over steps, one line per model; filled marks are significant in every seed."""
     figure = _empty(axis, "grounding gain G (nats)")
-    figure.add_hline(y=0, line={"width": 1, "color": "#8A8A8A"})
+    figure.add_hline(y=0, line={"width": 1, "color": GREY})
     for direction, rows in _by(evidence, "direction"):
-        labels = _Labels(rows, ("gain_low", "gain_high"))
+        labels = _Labels(figure, _span(rows, "gain_low", "gain_high", "counted_gain_nats", floor=0.0))
         for arch, line in _by(rows, "arch"):
             mark, meta = marks[arch], {"arch": arch, "direction": direction}
             figure.add_trace(_band(line, "gain_low", "gain_high", mark, axis, meta))
@@ -47,6 +52,9 @@ def gain_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxi
                 )
             )
             labels.add(line, "gain_nats", arch, mark, meta)
+        for line in _distinct(rows, "counted_gain_nats"):
+            figure.add_trace(_counted(line, axis, {"direction": direction}))
+            labels.add(line, "counted_gain_nats", "counting alone", COUNTED, {"direction": direction})
         figure.add_traces(labels.traces(axis))
     return _first_choice(figure, {"direction": _first(evidence, "direction")})
 
@@ -67,10 +75,10 @@ def surprisal_figure(
     figure.update_yaxes(range=list(reach))
     figure.update_layout(height=260, margin={"l": 34, "r": 72, "t": 12, "b": 44})
     if uniform is not None:
-        figure.add_hline(y=uniform, line={"width": 1, "color": "#8A8A8A", "dash": "dot"})
+        figure.add_hline(y=uniform, line={"width": 1, "color": GREY, "dash": "dot"})
     for direction, line in _by(evidence.filter(pl.col("arch") == arch), "direction"):
         meta = {"direction": direction}
-        labels = _Labels(line, ("match_nats", "mismatch_nats"), span=reach[1] - reach[0])
+        labels = _Labels(figure, reach[1] - reach[0])
         for column, name, dash in (("mismatch_nats", "mismatch", "dash"), ("match_nats", "match", "solid")):
             figure.add_trace(_band(line, f"{column}_seed_low", f"{column}_seed_high", mark, axis, meta))
             figure.add_trace(
@@ -83,7 +91,7 @@ def surprisal_figure(
                     mode="lines",
                     line={"color": mark.colour, "width": 2, "dash": dash},
                     text=[
-                        f"{name} {decimal(row[column])} nats<br>seeds "
+                        f"{name} {nats(row[column])}<br>seeds "
                         f"{decimal(row[f'{column}_seed_low'])} to {decimal(row[f'{column}_seed_high'])}"
                         for row in line.iter_rows(named=True)
                     ],
@@ -100,11 +108,11 @@ def r_squared_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: St
     figure.update_yaxes(rangemode="tozero", tickformat=".2~f")
     chance = _chance(evidence)
     if chance is not None:
-        figure.add_hline(y=chance, line={"width": 1, "color": "#8A8A8A", "dash": "dot"})
+        figure.add_hline(y=chance, line={"width": 1, "color": GREY, "dash": "dot"})
     for measure in R2_MEASURES:
         value, low, high = f"r2_{measure}", f"r2_{measure}_low", f"r2_{measure}_high"
         for direction, rows in _by(evidence.drop_nulls(value), "direction"):
-            labels = _Labels(rows, (low, high))
+            labels = _Labels(figure, _span(rows, low, high, floor=0.0))
             for arch, line in _by(rows, "arch"):
                 mark, meta = marks[arch], {"arch": arch, "direction": direction, "measure": measure}
                 figure.add_trace(_band(line, low, high, mark, axis, meta))
@@ -119,7 +127,7 @@ def r_squared_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: St
                         line={"color": mark.colour, "width": 2},
                         marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
                         text=[
-                            f"R² {share(row[value])} [{share(row[low])}, {share(row[high])}]<br>{R2_MEASURES[measure]}"
+                            f"R² {share(row[value])} {share_interval(row[low], row[high])}<br>{R2_MEASURES[measure]}"
                             for row in line.iter_rows(named=True)
                         ],
                     )
@@ -132,7 +140,7 @@ def r_squared_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: St
 def loss_figure(loss: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
     """Training loss over steps."""
     figure = _empty(axis, "training loss (nats per token)")
-    labels = _Labels(loss, ("loss_low", "loss_high"))
+    labels = _Labels(figure, _span(loss, "loss_low", "loss_high"))
     for arch, line in _by(loss, "arch"):
         mark, meta = marks[arch], {"arch": arch}
         figure.add_trace(_band(line, "loss_low", "loss_high", mark, axis, meta))
@@ -145,7 +153,7 @@ def loss_figure(loss: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -
                 name=arch,
                 mode="lines",
                 line={"color": mark.colour, "width": 1.75},
-                text=[f"loss {decimal(value)} nats" for value in line["loss_nats"]],
+                text=[f"loss {nats(value)}" for value in line["loss_nats"]],
             )
         )
         labels.add(line, "loss_nats", arch, mark, meta)
@@ -233,10 +241,10 @@ def _band(line: pl.DataFrame, low: str, high: str, mark: Mark, axis: StepAxis, m
 class _Labels:
     """Names at the ends of lines, moved apart where they would stand on each other."""
 
-    def __init__(self, rows: pl.DataFrame, columns: tuple[str, str], span: float | None = None):
-        low, high = rows[columns[0]].min(), rows[columns[1]].max()
-        reach = float(high) - float(low) if low is not None and high is not None else 1.0  # type: ignore[arg-type]
-        self._gap = LABEL_GAP * (span or reach or 1.0)
+    def __init__(self, figure: go.Figure, span: float):
+        layout = figure.to_plotly_json()["layout"]
+        drawn = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]
+        self._gap = LABEL_HEIGHT / drawn * span
         self._labels: list[dict] = []
 
     def add(self, line: pl.DataFrame, column: str, name: str, mark: Mark, meta: dict) -> None:
@@ -267,6 +275,12 @@ class _Labels:
         ]
 
 
+def _span(rows: pl.DataFrame, *columns: str, floor: float | None = None) -> float:
+    """How far the y axis reaches over these columns, ``floor`` included."""
+    values = [value for column in columns for value in rows[column].drop_nulls()] + ([] if floor is None else [floor])
+    return (max(values) - min(values) if values else 0.0) or 1.0
+
+
 def spread(heights: list[float], gap: float) -> list[float]:
     """Move ascending heights apart until each stands ``gap`` above the one before, keeping their middle."""
     placed: list[float] = []
@@ -281,10 +295,30 @@ def shortened(name: str, most: int = 16) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
+def _distinct(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:
+    """One model's rows for each different course of ``column``: models that saw the same data share one."""
+    lines = {tuple(line[column].round(4)): line for _, line in reversed(list(_by(rows.drop_nulls(column), "arch")))}
+    return list(lines.values())[::-1]
+
+
+def _counted(line: pl.DataFrame, axis: StepAxis, meta: dict) -> go.Scatter:
+    return _line(
+        line,
+        "counted_gain_nats",
+        axis,
+        meta,
+        name="counting alone",
+        mode="lines",
+        line={"color": COUNTED.colour, "width": 1.5, "dash": "dash"},
+        text=[f"G {nats(value)}" for value in line["counted_gain_nats"]],
+    )
+
+
 def _gain_hover(row: dict) -> str:
-    seeds = f"{row['n_significant']} of {row['n_seeds']} seeds" if row["n_seeds"] > 1 else ""
-    verdict = p_value(row["p_holm"]) + (f", p < {share(ALPHA)} in {seeds}" if seeds else "")
-    return f"G {decimal(row['gain_nats'])} nats [{decimal(row['gain_low'])}, {decimal(row['gain_high'])}]<br>{verdict}"
+    estimate = f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}"
+    if row["n_seeds"] == 1:
+        return f"{estimate}<br>{plain(p_value(row['p_holm']))}"
+    return f"{estimate}<br>significant in {row['n_significant']} of {row['n_seeds']} seeds"
 
 
 def _chance(evidence: pl.DataFrame) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from groundscope import __version__
+from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.evidence import EVIDENCE
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.words import WORDS
@@ -20,7 +21,7 @@ from groundscope.report.style import Mark, StepAxis, marks, step_axis
 from groundscope.tables import read_table
 from groundscope.training.metrics import LOSS
 
-SHOWN = (EVIDENCE, GAIN, LOSS)
+SHOWN = (CONCLUSIONS, EVIDENCE, GAIN, LOSS)
 LINKED = (*SHOWN, SURPRISAL, WORDS)
 
 
@@ -91,9 +92,22 @@ class Run:
         return self.provenance.get("seconds", {})
 
     @property
+    def statistics(self) -> Mapping[str, Any]:
+        """How intervals and tests were computed: resamples, confidence and seed, as far as the study says."""
+        return self.resolved.get("statistics", {})
+
+    @property
     def confidence(self) -> float:
         """Level of the intervals in the tables."""
-        return float(self.resolved.get("statistics", {}).get("confidence", 0.95))
+        return float(self.statistics.get("confidence", 0.95))
+
+    @cached_property
+    def conclusions(self) -> pl.DataFrame | None:
+        """Table ``conclusions``; drawn from table ``gain`` where the run does not have it, None without both."""
+        if "conclusions" in self.tables:
+            return self.tables["conclusions"]
+        gain = self.tables.get("gain")
+        return None if gain is None or gain.is_empty() else conclusions(gain, **self.statistics)
 
     @cached_property
     def evidence(self) -> pl.DataFrame | None:

@@ -39,11 +39,10 @@ class Section:
 def _summary(run: Run) -> Content:
     return Content(
         {
-            "claims": claims(run.evidence, run.recurrent),
+            "claims": claims(run.conclusions, run.evidence, run.recurrent),
             "untested": untested(),
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
-            "test": run.tables["evidence"]["test"][0] if run.evidence is not None else "none",
         }
     )
 
@@ -68,7 +67,7 @@ def _gain(run: Run) -> Content | None:
         return None
     figure = gain_figure(run.evidence, run.marks, run.axis)
     rows = {arch: run.evidence.filter(arch=arch).to_dicts() for arch in _archs(run.evidence)}
-    return Content({"rows": rows}, {"gain": figure})
+    return Content({"rows": rows, "test": run.tables["evidence"]["test"][0]}, {"gain": figure})
 
 
 def _cooccurrence(run: Run) -> Content | None:
@@ -177,8 +176,8 @@ def _surprisal_reach(evidence: pl.DataFrame, uniform: float | None) -> tuple[flo
 
 
 def _r_squared_by_seed(evidence: pl.DataFrame) -> list[list[Any]]:
-    """Rows (direction, arch, seed, step, log, raw, partial) for the explorer, which shows one seed at a time."""
-    columns = ("direction", "arch", "seed", "step", "r2_log", "r2_raw", "r2_partial")
+    """Rows (direction, arch, seed, step, each R-squared) for the explorer, which shows one seed at a time."""
+    columns = ("direction", "arch", "seed", "step", *(f"r2_{measure}" for measure in R2_MEASURES))
     finite = evidence.select(columns).with_columns(pl.selectors.float().fill_nan(None).round(4))
     return [[str(value) if at < 2 else value for at, value in enumerate(row)] for row in finite.rows()]
 

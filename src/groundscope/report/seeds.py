@@ -17,8 +17,9 @@ def evidence_over_seeds(evidence: pl.DataFrame) -> pl.DataFrame:
     seeds of a model have reached are left out, so that a curve never jumps because a seed is missing.
     """
     finite = evidence.with_columns(pl.selectors.float().fill_nan(None))
-    means = ("match_nats", "mismatch_nats", "gain_nats", "effect_size", "r2_log", "r2_raw", "r2_partial")
-    reaches = ("gain", "r2_log", "r2_raw", "r2_partial")
+    r_squared = ("r2_log", "r2_raw", "r2_partial", "r2_counted")
+    means = ("match_nats", "mismatch_nats", "gain_nats", "counted_gain_nats", "effect_size", *r_squared)
+    reaches = ("gain", *r_squared)
     grouped = finite.group_by("arch", "direction", "step").agg(
         pl.col("tokens_seen").max(),
         pl.len().alias("n_seeds"),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from groundscope.report.numbers import compact
 
 # Okabe & Ito (2008), in an order that keeps neighbours apart. Orange and sky blue are a shade darker than theirs, so
-# that every colour reaches a contrast of 3 on white and on black; their black and yellow cannot, and grey stands in.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87F00", "#3E9BD1", "#8A8A8A")
+# that every colour reaches a contrast of 3 on white and on black; their black and yellow cannot. Grey is for what is
+# no model.
+GREY = "#8A8A8A"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87F00", "#3E9BD1")
 # Plotly's name of each symbol -> its outline in a box of 20 x 12, for legends
 SYMBOLS = {
     "circle": "M10 2a4 4 0 1 0 .01 0z",
@@ -40,11 +42,10 @@ class Mark:
 
 
 def marks(archs: Iterable[str]) -> dict[str, Mark]:
-    """Give each model its mark, by position; after seven models colours repeat with other symbols."""
+    """Give each model its mark, by position; after six models colours repeat with other symbols."""
     symbols = tuple(SYMBOLS)
     return {
-        arch: Mark(COLOURS[index % len(COLOURS)], symbols[(index + index // len(COLOURS)) % len(symbols)])
-        for index, arch in enumerate(archs)
+        arch: Mark(COLOURS[index % len(COLOURS)], symbols[index % len(symbols)]) for index, arch in enumerate(archs)
     }
 
 
@@ -63,7 +64,7 @@ class StepAxis:
         """The scale's linear part, in steps."""
         return next((step for step in self.steps if step > 0), 1)
 
-    def position(self, step: float) -> float:
+    def position(self, step: int) -> float:
         """Where a step stands on the logarithmic scale."""
         return round(math.log10(1 + step / self.unit), 4)
 

@@ -7,16 +7,22 @@
   const [arch, seed, slider, readout, place] = ["arch", "seed", "step", "readout", "chart"]
     .map((part) => document.getElementById(`explorer-${part}`));
 
-  const MEASURES = { log: "log count", raw: "raw count", partial: "log count, frequency held" };
+  const MEASURES = { // what stands on the x axis, and which column of rSquared belongs to it
+    log: { name: "log count", column: 4, from: "counts", title: "co-occurring chunks seen so far, log(1 + count)" },
+    raw: { name: "raw count", column: 5, from: "counts", title: "co-occurring chunks seen so far" },
+    partial: { name: "log count, frequency held", column: 6, from: "counts", title: "co-occurring chunks seen so far, log(1 + count)" },
+    counted: { name: "counted gain", column: 7, from: "counted", title: "gain of a predictor that only counts (nats)" },
+  };
 
   const series = () => data.series[state.direction]?.[arch.value];
-  const scaled = (count) => (state.measure === "raw" ? count : Math.log10(count + 1));
+  const isLog = () => ["log", "partial"].includes(state.measure);
+  const scaled = (count) => (isLog() ? Math.log10(count + 1) : count);
   const known = (row) => row[0] !== null && row[1] !== null;
 
   function rSquared(step) {
     const row = page.rSquared.find(([direction, name, one, at]) =>
       direction === state.direction && name === arch.value && String(one) === seed.value && at === step);
-    return row ? row[{ log: 4, raw: 5, partial: 6 }[state.measure]] : null;
+    return row ? row[MEASURES[state.measure].column] : null;
   }
   function leastSquares(points) {
     const n = points.length;
@@ -36,34 +42,36 @@
     const one = series();
     if (!one || !one.gain[seed.value]) { readout.textContent = "This model was not measured in this direction."; return; }
     const at = Number(slider.value), step = one.steps[at];
-    const counts = one.counts[seed.value], gains = one.gain[seed.value];
-    const rows = data.words.map((word, index) => [counts[index][at], gains[index][at], word]).filter(known);
+    const measure = MEASURES[state.measure];
+    const exposure = data.exposures[one[measure.from][seed.value]], gains = one.gain[seed.value];
+    const counts = data.exposures[one.counts[seed.value]];
+    const rows = data.words.map((word, index) => [exposure[index][at], gains[index][at], word, counts[index][at]]).filter(known);
     const points = rows.map(([count, gain]) => [scaled(count), gain]);
     const colour = mark(arch.value).colour;
     const xs = points.map(([x]) => x), ends = [Math.min(...xs), Math.max(...xs)];
     const line = leastSquares(points);
-    const all = counts.map((row) => row.map((count) => (count === null ? null : scaled(count))));
+    const all = exposure.map((row) => row.map((count) => (count === null ? null : scaled(count))));
     const marks = [0, 1, 10, 100, 1000, 1e4, 1e5, 1e6];
     plot(place, "co-occurrence", [
       {
         x: xs, y: points.map(([, y]) => y), mode: "markers", cliponaxis: false,
         marker: { color: colour, size: 8, opacity: 0.7, symbol: mark(arch.value).symbol },
-        text: rows.map(([count, gain, word]) => `<b>${escaped(word)}</b><br>G ${gain.toFixed(2)} nats<br>${count.toLocaleString("en")} co-occurring chunks`),
+        text: rows.map(([, gain, word, count]) => `<b>${escaped(word)}</b><br>G ${gain.toFixed(2)} nats<br>${count.toLocaleString("en")} co-occurring chunks`),
         hovertemplate: "%{text}<extra></extra>",
       },
       { x: line ? ends : [], y: line ? ends.map(line) : [], mode: "lines", hoverinfo: "skip", line: { color: colour, width: 1.75 } },
     ], {
       height: 360, margin: { l: 56, r: 16, t: 8, b: 48 }, showlegend: false, hovermode: "closest",
       xaxis: {
-        title: { text: state.measure === "raw" ? "co-occurring chunks seen so far" : "co-occurring chunks seen so far, log(1 + count)", standoff: 8 },
+        title: { text: measure.title, standoff: 8 },
         zeroline: false, range: reach(all),
-        ...(state.measure === "raw" ? {} : { tickvals: marks.map(scaled), ticktext: marks.map((value) => value.toLocaleString("en")) }),
+        ...(!isLog() ? {} : { tickvals: marks.map(scaled), ticktext: marks.map((value) => value.toLocaleString("en")) }),
       },
       yaxis: { title: { text: "G (nats)", standoff: 10 }, zeroline: true, zerolinewidth: 1, zerolinecolor: "#8A8A8A", range: reach(gains) },
     });
     const found = rSquared(step);
     const share = found === null ? "not defined" : found.toFixed(2).replace(/^0/, "");
-    readout.textContent = `step ${step.toLocaleString("en")}: R² = ${share} (${MEASURES[state.measure]}), ${rows.length} words`;
+    readout.textContent = `step ${step.toLocaleString("en")}: R² = ${share} (${measure.name}), ${rows.length} words`;
   }
   function choose() {
     const one = series();

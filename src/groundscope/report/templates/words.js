@@ -17,7 +17,7 @@
   };
   const gainAt = (one, word, at) =>
     one.match[word][at] === null || one.mismatch[word][at] === null ? null : one.mismatch[word][at] - one.match[word][at];
-  const countAt = (one, word, at) => mean(Object.values(one.counts).map((grid) => grid[word][at]));
+  const countAt = (one, word, at) => mean(Object.values(one.counts).map((place) => data.exposures[place][word][at]));
   const written = (value, digits = 2) =>
     value === null ? "–" : (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);
   const whole = (value) => (value === null ? "–" : Math.round(value).toLocaleString("en"));
@@ -157,7 +157,7 @@
           line: { color: mark(arch).colour, width: 1.75 }, marker: { symbol: mark(arch).symbol, size: 5 },
           text: one.steps.map((step, at) =>
             `<b>${escaped(arch)}</b>, seed ${escaped(seed)}, step ${whole(step)}<br>G ${written(grid[current][at])} nats<br>` +
-            `${whole(one.counts[seed][current][at])} co-occurring chunks`),
+            `${whole(data.exposures[one.counts[seed]][current][at])} co-occurring chunks`),
           hovertemplate: "%{text}<extra></extra>",
         });
       }
