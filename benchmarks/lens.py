@@ -33,13 +33,13 @@ from groundscope.models.pretrained import PretrainedLM
 with warnings.catch_warnings():  # the library's own imports warn
     warnings.simplefilter("ignore")
     try:
-        from tuned_lens.nn.lenses import TunedLens as LibraryLens
+        from tuned_lens.nn.lenses import TunedLens as LibraryLens  # type: ignore[import-not-found]
     except ImportError:
         sys.exit("The tuned-lens library is not installed: pip install tuned-lens --no-deps")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--vocabulary", type=int, default=16_000)

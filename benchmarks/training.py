@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -82,8 +83,8 @@ def hugging_face(case: Case) -> nn.Module:
     from groundscope.models.convert import to_gpt2, to_mamba2
     from groundscope.models.presets import build
 
-    ours = build(ours_config(case), seed=0)
-    return (to_mamba2 if case.preset.startswith("mamba2") else to_gpt2)(ours).train()  # type: ignore[arg-type]
+    ours: Any = build(ours_config(case), seed=0)
+    return to_mamba2(ours).train() if case.preset.startswith("mamba2") else to_gpt2(ours).train()
 
 
 def ours_config(case: Case):

@@ -73,7 +73,10 @@ def mean_outputs(
     with analysing(model), torch.no_grad():
         totals = in_micro_batches(total, len(reference), size)
     dtype = torch.promote_types(model.unembedding.dtype, torch.float32)
-    means = {layer: (sum(part[layer] for part in totals) / reference.numel()).to(dtype) for layer in totals[0]}
+    means = {
+        layer: (torch.stack([part[layer] for part in totals]).sum(0) / reference.numel()).to(dtype)
+        for layer in totals[0]
+    }
     return Replacement(Ablation.MEAN, lambda _: means)
 
 

@@ -108,7 +108,7 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
         states = None if stream is None else (*stream[:-1], hidden)
         return CausalLMOutput(loss=loss, logits=logits, hidden_states=states)  # type: ignore[arg-type]
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Int[Tensor, "batch time"], attention_mask: Tensor | None = None, **unused
     ) -> dict:
         """Give `generate` the whole text at each step: there is no cache, texts are short here."""
