@@ -107,7 +107,8 @@ def make_step(case: Case, contender: str, device: str) -> Callable[[], None]:
     tokens = torch.randint(0, case.vocab, (case.batch, case.length), device=device)
     half = torch.bfloat16
     if contender.startswith("groundscope"):
-        model = build(ours_config(case), seed=0).to(device)
+        model: Any = build(ours_config(case), seed=0)
+        model.to(device)
         objective: nn.Module = NextTokenLoss(model)
         if contender.endswith("compiled"):
             objective = torch.compile(objective)  # type: ignore[assignment]

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import yaml
 
+from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.contexts import ContextSet, load_contexts, usable_contexts
 from groundscope.behaviour.cooccurrence import Exposure
 from groundscope.behaviour.evidence import EVIDENCE, evidence
@@ -155,11 +156,13 @@ def gather_tables(study: Study, run: Path, folder: Path, progress: Progress, ups
     trained = [run / name for name in done if name.startswith("train/")]
     options = study.statistics
     gain = _joined(measured, GAIN)
+    weighing = {"resamples": options.resamples, "confidence": options.confidence, "seed": options.seed}
     tables = {
         LOSS: _joined(trained, LOSS),
         SURPRISAL: _joined(measured, SURPRISAL),
         GAIN: gain,
-        EVIDENCE: evidence(gain, resamples=options.resamples, confidence=options.confidence, seed=options.seed),
+        EVIDENCE: evidence(gain, **weighing),
+        CONCLUSIONS: conclusions(gain, **weighing),
         WORDS: read_table(run / "words" / "words.parquet", WORDS),
     }
     for schema, frame in tables.items():
