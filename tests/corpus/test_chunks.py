@@ -214,6 +214,7 @@ def test_an_earlier_corpus_is_replaced_but_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "mine" / "card.json").write_text('{"step": 10, "weight_hash": "of a checkpoint"}')
     with pytest.raises(CorpusError, match="exists and is not a corpus"):
         build_corpus(documents(), tmp_path / "mine", ChunkOptions(length=8), provenance={})
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"

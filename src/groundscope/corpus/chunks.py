@@ -20,7 +20,7 @@ from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_bo
 from groundscope.corpus.stream import PROBLEMS, TokenStream
 from groundscope.corpus.utterance import Channel, Document
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import CorpusError
+from groundscope.errors import CorpusError, GroundscopeError
 from groundscope.files import atomic_directory, read_json, sha256_json, write_json
 from groundscope.tables import read_table, write_table
 
@@ -211,5 +211,13 @@ def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
 
 def _refuse_to_replace(out: Path) -> None:
     """Refuse to overwrite anything but an earlier corpus: replacing a folder deletes all that is in it."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "card.json").is_file()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_corpus(out)):
         raise CorpusError(f"{out} exists and is not a corpus. Name a new or empty folder, or delete it yourself.")
+
+
+def _is_corpus(folder: Path) -> bool:
+    try:
+        CorpusCard.model_validate(read_json(folder / "card.json"))
+    except (ValidationError, GroundscopeError):  # no card, or that of something else: checkpoints have one too
+        return False
+    return True
