@@ -12,7 +12,14 @@ from groundscope.behaviour.acquisition import (
 )
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.dose import DOSE, dose
-from groundscope.behaviour.generalisation import CROSSED, REPLICATION, crossed_evidence, replication
+from groundscope.behaviour.generalisation import (
+    CATEGORIES,
+    CROSSED,
+    REPLICATION,
+    by_category,
+    crossed_evidence,
+    replication,
+)
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.corpus.ablation import Ablation, Arm
 from groundscope.errors import TableError
@@ -81,13 +88,16 @@ def concluded():
 
 def test_the_planted_story_is_told(concluded):
     assert CONCLUSIONS.conform(concluded).equals(concluded)
-    assert concluded.height == 2 * 6
+    assert concluded.height == 2 * 7
     story = claim(concluded, "rises_then_falls_while_gain_grows")
     assert story["holds"] is True
     assert story["step"] in (40, 80, 120, 160)
     assert story["p_holm"] >= story["p"]
     assert claim(concluded, "r2_fall")["ci_low"] > 0
     assert claim(concluded, "gain_growth")["ci_low"] > 0
+    peak = claim(concluded, "r2_peak_step")
+    assert peak["ci_low"] <= peak["estimate"] <= peak["ci_high"] <= 200
+    assert claim(concluded, "r2_peak_step", "lstm")["ci_high"] == 800
     assert claim(concluded, "r2_rise")["holds"] is None, "a description decides nothing"
 
 
@@ -167,6 +177,19 @@ def test_a_dose_is_replication_per_ablated_corpus():
     assert (ends["control", 1.0]["chunks_left"], ends["control", 1.0]["cooccurring_left"]) == (700, 300)
     assert ends["control", 1.0]["gain_nats"] == pytest.approx(2, abs=0.2)
     assert dose([]).is_empty()
+
+
+def test_categories_are_replications_of_their_words():
+    gain = gain_table(RISE, np.linspace(0, 2, 12)).with_columns(
+        pl.when(pl.col("word") < "w20").then(pl.lit("animals")).otherwise(pl.lit("toys")).alias("category"),
+    )
+    lonely = pl.when(pl.col("word") == "w59").then(pl.lit("places")).otherwise("category").alias("category")
+    table = by_category(gain.with_columns(lonely), resamples=100)
+    assert CATEGORIES.conform(table).equals(table)
+    assert table["category"].unique().sort().to_list() == ["animals", "toys"], "one word makes no category"
+    assert table.filter(category="animals")["n_words"].unique().item() == 20
+    end = gain.filter((pl.col("step") == 800) & (pl.col("word") < "w20"))["gain_nats"].mean()
+    assert table.filter(category="animals", step=800)["gain_nats"].item() == pytest.approx(end)
 
 
 def test_crossed_evidence_agrees_with_words_and_contexts():

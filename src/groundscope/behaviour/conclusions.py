@@ -12,7 +12,7 @@ from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.emergence import emergence
 from groundscope.statistics.paired import sign_flip_test, t_interval
 from groundscope.statistics.regression import adjusted_r_squared, mean
-from groundscope.statistics.replicates import TwoWayWeights
+from groundscope.statistics.replicates import Replicates, TwoWayWeights
 from groundscope.statistics.resampling import Interval, generator
 from groundscope.statistics.rise_fall import rise_then_fall
 from groundscope.tables import Column, TableSchema
@@ -27,7 +27,8 @@ CONCLUSIONS = TableSchema(
         Column(
             "claim",
             pl.String(),
-            "final_gain, emergence_step, r2_rise, r2_fall, gain_growth, rises_then_falls_while_gain_grows",
+            "final_gain, emergence_step, r2_peak_step, r2_rise, r2_fall, gain_growth, or "
+            "rises_then_falls_while_gain_grows",
         ),
         Column("unit", pl.String(), "of estimate and interval: nats, steps or R^2"),
         Column("step", pl.Int64(), "checkpoint that the claim is about; null: none"),
@@ -50,6 +51,8 @@ def conclusions(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     - ``final_gain``: mean G at the last checkpoint; words and seeds random (one seed: sign flips over words).
     - ``emergence_step``: first checkpoint after which the interval of G stays above zero; its interval comes from
       resamples of words and seeds.
+    - ``r2_peak_step``: checkpoint of the largest R^2, and its interval over resamples. A description: the largest of
+      many noisy values is a poor estimate of where a curve is highest.
     - ``rises_then_falls_while_gain_grows``: R^2 (log count, adjusted) rises to some checkpoint and falls after it while
       G still grows; one p value that pays for the search (`statistics.rise_fall`). ``r2_rise``, ``r2_fall`` and
       ``gain_growth`` describe the checkpoint that speaks most for it.
@@ -110,15 +113,28 @@ def _rise_and_fall(courses: list[Course], weights: TwoWayWeights, confidence: fl
     explained = weights.replicate([adjusted_r_squared(course.log_count, course.gain) for course in courses])
     growing = weights.replicate([mean(course.gain) for course in courses])
     found = rise_then_fall(explained, growing, confidence)
+    highest = [int(courses[0].step[at]) for at in _highest(explained, confidence)] or [None] * 3
     peak = None if np.isnan(found.p) else int(courses[0].step[found.peak])
     statement = _claim("rises_then_falls_while_gain_grows", "steps", peak, peak, None, None)
     tested = {"test": "max-T over checkpoints, intersection-union of rise, fall and growth", "p": found.p}
     return [
+        _claim("r2_peak_step", "steps", highest[0], *highest),
         _described("r2_rise", "R^2", peak, found.rise),
         _described("r2_fall", "R^2", peak, found.fall),
         _described("gain_growth", "nats", peak, found.growth),
         statement | tested,
     ]
+
+
+def _highest(curve: Replicates, confidence: float) -> list[int]:
+    """Position of the largest value, and the interval of that position over resamples; empty where nothing is known."""
+    known = np.flatnonzero(~np.isnan(curve.estimate))
+    if not len(known):
+        return []
+    found = known[np.nanargmax(np.where(np.isnan(curve.draws[:, known]), -np.inf, curve.draws[:, known]), axis=1)]
+    tail = (1 - confidence) / 2
+    bounds = np.quantile(found, [tail, 1 - tail], method="nearest")
+    return [int(known[np.argmax(curve.estimate[known])]), *map(int, bounds)]
 
 
 def _described(claim: str, unit: str, step: int | None, interval: Interval) -> dict[str, Any]:

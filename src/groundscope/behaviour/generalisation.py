@@ -51,6 +51,16 @@ REPLICATION = TableSchema(
     ),
 )
 
+CATEGORIES = TableSchema(
+    "categories",
+    "one category of words in one architecture at one checkpoint, seeds as replicates",
+    (
+        Column("kind", pl.String(), "noun, verb or adjective"),
+        Column("category", pl.String(), "category within the kind"),
+        *REPLICATION.columns,
+    ),
+)
+
 
 def crossed_evidence(surprisal: pl.DataFrame, *, confidence: float = 0.95) -> pl.DataFrame:
     """Return table `CROSSED` from table ``surprisal``.
@@ -142,3 +152,15 @@ def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     if not frames:
         return REPLICATION.frame([])
     return REPLICATION.conform(pl.concat(frames)).with_columns(pl.selectors.float().fill_nan(None))
+
+
+def by_category(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:
+    """Return table `CATEGORIES`: `replication` within each kind and category of at least two words."""
+    several = gain.filter(pl.col("word").n_unique().over("kind", "category") > 1)
+    frames = [
+        replication(rows, resamples=resamples, confidence=confidence, seed=seed).with_columns(
+            pl.lit(kind).alias("kind"), pl.lit(category).alias("category")
+        )
+        for (kind, category), rows in several.sort("kind", "category").group_by("kind", "category", maintain_order=True)
+    ]
+    return CATEGORIES.conform(pl.concat(frames)) if frames else CATEGORIES.frame([])
