@@ -90,7 +90,7 @@ def test_the_linear_lens_is_an_affine_map_a_norm_and_the_unembedding(model):
 def test_batches_do_not_change_the_numbers(model):
     lens = LogitLens.from_model(model)
     whole = lens_surprisal(model, lens, *prompts())
-    torch.testing.assert_close(lens_surprisal(model, lens, *prompts(), batch_size=2), whole, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(lens_surprisal(model, lens, *prompts(), batch_size=2), whole, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("layer", [-1, 2])
@@ -198,9 +198,32 @@ def test_a_warm_start_goes_on_from_the_lens_and_does_not_change_it(model, chunks
     torch.testing.assert_close(losses[0], lens_fit(model, first, chunks), atol=1e-5, rtol=0)
 
 
+def test_a_regression_is_the_weighted_least_squares_solution(model, chunks):
+    options = quick(begin="regression", steps=0, regression_tokens=24 * 12)
+    lens, losses = train_lens(model, chunks, options, seed=0)
+    assert losses.shape == (0, 2)
+    stream = [state.detach().flatten(0, 1).double() for state in model.residual_stream(torch.from_numpy(chunks).long())]
+    weight = 1 / stream[-1].square().mean(dim=1, keepdim=True).sqrt()
+    for layer in range(2):
+        states = torch.cat([stream[layer], torch.ones(len(stream[layer]), 1)], dim=1) * weight
+        missing = (stream[-1] - stream[layer]) * weight
+        solution = torch.linalg.lstsq(states, missing, driver="gelsd").solution
+        here = torch.cat([lens.weight[layer].T, lens.bias[layer][None]]).double()
+        best, found = ((states @ answer - missing).square().sum() for answer in (solution, here))
+        assert found <= 1.01 * best + 1e-4, (layer, best, found)
+
+
+def test_a_regression_begins_far_ahead(model, chunks):
+    options = quick(begin="regression", steps=0, regression_tokens=24 * 12)
+    lens, _ = train_lens(model, chunks, options, seed=0)
+    assert (lens_fit(model, lens, chunks) < 0.7 * lens_fit(model, LogitLens.from_model(model), chunks)).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"begin": "regression", "regression_tokens": 25 * 12}, "reads 25 chunks; there are 24"),
+        ({"begin": "regression", "kind": "linear"}, "begins at 'zero'"),
         ({"steps": 7}, "reads 28 chunks; there are 24. Ask for at most 6 steps"),
         ({"tokens_per_step": 11}, "less than one chunk of 12 tokens"),
     ],

@@ -13,6 +13,7 @@ from groundscope.errors import AnalysisError
 from groundscope.mechanism.heads import analysing
 from groundscope.mechanism.lens import LENSES, Lens, check_fit, stream_width
 from groundscope.mechanism.lens_divergence import lens_divergence
+from groundscope.mechanism.lens_regression import fit_by_regression
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
@@ -32,7 +33,15 @@ class LensOptions(BaseModel):
         "norm of its own, as the paper's authors did",
     )
     bias: bool = Field(default=True, description="whether the affine maps have a bias")
-    steps: int = Field(default=100, ge=1, description="updates")
+    begin: Literal["zero", "regression"] = Field(
+        default="zero",
+        description="where a tuned lens begins: at the logit lens (zero), or at the affine map that comes nearest to "
+        "the last state (regression), from where few updates are needed",
+    )
+    regression_tokens: int = Field(
+        default=32768, ge=1, description="tokens of the regression; rounded down to whole chunks"
+    )
+    steps: int = Field(default=100, ge=0, description="updates; 0 leaves the lens where it begins")
     tokens_per_step: int = Field(default=8192, ge=1, description="tokens of one update; rounded down to whole chunks")
     optimizer: Literal["adam", "sgd"] = Field(
         default="adam",
@@ -60,30 +69,33 @@ def train_lens(
 ) -> tuple[Lens, Float[Tensor, "step layer"]]:
     """Return a lens trained by mean ``KL(final || lens)`` over tokens, and that loss in nats at each step and layer.
 
-    Each chunk is read at most once, in an order that depends on ``seed`` alone. ``start`` is a lens to go on from,
-    such as the previous checkpoint's; it is not changed. Layers do not disturb each other: gradients are clipped per
-    layer. The model's parameters get no gradients and its mode is put back.
+    Each chunk is read at most once (and once by a regression), in an order that depends on ``seed`` alone. ``start``
+    is a lens to go on from, such as the previous checkpoint's, and takes the place of ``options.begin``; it is not
+    changed. Layers do not disturb each other: gradients are clipped per layer. The model's parameters get no gradients
+    and its mode is put back.
 
-    Raises AnalysisError, before anything is computed, when the chunks do not last for the steps or ``start`` is a lens
-    of another kind or model; RunError when a single chunk does not fit into memory.
+    Raises AnalysisError, before anything is computed, when the chunks do not last, when ``start`` is a lens of another
+    kind or model, and for a regression of a linear lens; RunError when a single chunk does not fit into memory.
     """
-    if start is not None and (not isinstance(start, LENSES[options.kind])):
+    if start is not None and not isinstance(start, LENSES[options.kind]):
         raise AnalysisError(f"A '{options.kind}' lens cannot start from a '{start.kind}' lens.")
-    batch = options.tokens_per_step // chunks.shape[1]
-    _check_supply(chunks, batch, options)
+    batch = _check_supply(chunks, options)
     lens = LENSES[options.kind].from_model(model, bias=options.bias)
-    if start is not None:
-        check_fit(start, model)
-        lens.load_state_dict(start.state_dict())
     order = DataOrder(len(chunks), batch, seed)
     update = lens_update(model, lens, options, budget=budget)
     losses = []
+    if start is not None:
+        check_fit(start, model)
+        lens.load_state_dict(start.state_dict())
+    elif options.begin == "regression":
+        _begin_by_regression(model, lens, chunks, order, options, budget)
     with analysing(model), (progress or Progress(quiet=True)).task("lens", options.steps) as task:
         for step in range(options.steps):
             loss = update(torch.from_numpy(np.ascontiguousarray(chunks[order.chunks_at(step)])).long())
             losses.append(loss)
             task.advance(note=f"KL {loss.mean():.3f} nats")
-    return lens.requires_grad_(False), torch.stack(losses).cpu()
+    history = torch.stack(losses).cpu() if losses else torch.zeros(0, lens.n_layers)
+    return lens.requires_grad_(False), history
 
 
 def lens_update(
@@ -124,17 +136,42 @@ def lens_fit(model: LanguageModel, lens: Lens, chunks: Chunks, *, budget: int | 
     return (torch.stack(sums).sum(dim=0) / len(chunks)).cpu()
 
 
-def _check_supply(chunks: Chunks, batch: int, options: LensOptions) -> None:
-    if batch < 1:
+def _check_supply(chunks: Chunks, options: LensOptions) -> int:
+    """Return the chunks of one update, if there are enough for all of them."""
+    time, there = chunks.shape[1], len(chunks)
+    if options.kind == "linear" and options.begin == "regression":
+        raise AnalysisError("A regression gives a tuned lens; a linear lens, with its own norm, begins at 'zero'.")
+    regressing = options.begin == "regression"
+    named = {"tokens_per_step": options.tokens_per_step}
+    if regressing:
+        named["regression_tokens"] = options.regression_tokens
+    for name, tokens in named.items():
+        if tokens < time:
+            raise AnalysisError(f"{name} is {tokens}, less than one chunk of {time} tokens.")
+    batch = options.tokens_per_step // time
+    if batch * options.steps > there:
         raise AnalysisError(
-            f"tokens_per_step is {options.tokens_per_step}, less than one chunk of {chunks.shape[1]} tokens."
+            f"A lens of {options.steps} steps of {batch} chunks reads {batch * options.steps} chunks; there are "
+            f"{there}. Ask for at most {there // batch} steps, for fewer tokens per step, or give more data."
         )
-    wanted = batch * options.steps
-    if wanted > len(chunks):
+    if regressing and options.regression_tokens // time > there:
         raise AnalysisError(
-            f"A lens of {options.steps} steps of {batch} chunks reads {wanted} chunks; there are {len(chunks)}. "
-            f"Ask for at most {len(chunks) // batch} steps, for fewer tokens per step, or give more data."
+            f"A regression on {options.regression_tokens} tokens reads {options.regression_tokens // time} chunks; "
+            f"there are {there}. Ask for at most {there * time} tokens."
         )
+    return batch
+
+
+def _begin_by_regression(
+    model: LanguageModel, lens: Lens, chunks: Chunks, order: DataOrder, options: LensOptions, budget: int | None
+) -> None:
+    """Fit on the chunks that the first updates will read."""
+    wanted = options.regression_tokens // chunks.shape[1]
+    read = np.concatenate([order.chunks_at(step) for step in range(-(-wanted // order.batch_size))])[:wanted]
+    parts = -(-wanted // _chunks_at_once(model, lens, chunks.shape[1], budget))
+    batches = (torch.from_numpy(np.ascontiguousarray(chunks[part])).long() for part in np.array_split(read, parts))
+    with analysing(model):
+        fit_by_regression(model, lens, batches)  # type: ignore[arg-type]
 
 
 def _gradients(
@@ -179,7 +216,7 @@ def _optimizer(lens: Lens, options: LensOptions) -> tuple[torch.optim.Optimizer,
         optimizer = torch.optim.SGD(
             lens.parameters(), lr=options.learning_rate or 0.1, momentum=0.9, nesterov=True, weight_decay=decay
         )
-    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / options.steps)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(1, options.steps))
     return optimizer, falling
 
 

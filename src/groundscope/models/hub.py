@@ -1,6 +1,8 @@
 """Models by name: a folder, one of our checkpoints, or a Hugging Face repository at a revision."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, logging
 
 from groundscope.errors import ModelError, did_you_mean
 from groundscope.files import read_json
@@ -66,9 +68,10 @@ def _is_ours(folder: Path) -> bool:
 def _load(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
     asked = f"'{name}'" if revision is None else f"'{name}' at revision '{revision}'"
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name, revision=revision, dtype=dtype, output_loading_info=True
-        )
+        with _no_progress_bar():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name, revision=revision, dtype=dtype, output_loading_info=True
+            )
     except SafetensorError as error:
         raise ModelError(f"The weights of {asked} are damaged ({error}). Delete them and download again.") from None
     except ValueError as error:
@@ -100,6 +103,18 @@ def _reason(name: str, revision: str | None, error: Exception) -> str:
         f"{_first(error)} Check the name, the revision and the network; private and gated models "
         f"want `hf auth login`. Cache: {os.path.expanduser(constants.HF_HUB_CACHE)}"
     )
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep transformers' bar off the terminal: a trajectory loads many models, and the caller reports."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first(error: Exception) -> str:
