@@ -80,6 +80,7 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ),
         ({"models": {"..": {"preset": "lstm-4"}}}, "names a folder"),
         ({"seeds": [-1]}, "seeds.0"),
+        ({"behaviour": {"controls": ["shuffled"]}}, "studies do not run controls yet"),
         ({"seeds": [10**30]}, "seeds.0"),
     ],
 )

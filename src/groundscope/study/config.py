@@ -123,6 +123,12 @@ class Study(Section):
         return seeds
 
     @model_validator(mode="after")
+    def _measured(self) -> "Study":
+        if self.behaviour.controls:
+            raise ValueError("behaviour.controls: studies do not run controls yet; call behaviour.measure_controls")
+        return self
+
+    @model_validator(mode="after")
     def _trainable(self) -> "Study":
         for name in self.models:
             self.training_of(name)

@@ -142,7 +142,9 @@ def measure_behaviour(
         "tokens_seen": point.tokens_seen,
         "weight_hash": point.weight_hash,
     }
-    seen = _exposure(corpus.path, corpus.card.content_hash, words).at(trajectory.order.seen(step))
+    seen = _exposure(corpus.path, corpus.card.content_hash, words, study.behaviour.window).at(
+        trajectory.order.seen(step)
+    )
     found = measure(point.load(), corpus.vocabulary, words, contexts, seen, study.behaviour, identity)
     write_table(folder / "surprisal.parquet", found.surprisal, SURPRISAL)
     write_table(folder / "gain.parquet", found.gain, GAIN)
@@ -216,9 +218,9 @@ def _chosen(study: Study, corpus: Corpus) -> tuple[tuple[Word, ...], ContextSet]
 
 
 @lru_cache(maxsize=1)  # one study measures one set of words in one corpus, at many checkpoints
-def _exposure(path: Path, content_hash: str, words: tuple[Word, ...]) -> Exposure:
+def _exposure(path: Path, content_hash: str, words: tuple[Word, ...], window: int | None) -> Exposure:
     corpus = Corpus.open(path)
-    return Exposure.of(corpus.chunks, corpus.vocabulary, words)
+    return Exposure.of(corpus.chunks, corpus.vocabulary, words, window=window)
 
 
 def _joined(folders: Sequence[Path], schema: TableSchema) -> pl.DataFrame:
