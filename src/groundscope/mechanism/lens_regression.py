@@ -34,7 +34,7 @@ def fit_by_regression(model: LanguageModel, lens: TunedLens, batches: Iterable[I
                 states = torch.cat([states, torch.ones_like(states[..., :1])], dim=-1)
             weighted = (states * weight).mT
             products = (weighted @ states).double(), (weighted @ missing).double()
-            gram, moment = products if gram is None else (gram + products[0], moment + products[1])
+            gram, moment = products if gram is None or moment is None else (gram + products[0], moment + products[1])
         if gram is None or moment is None:
             return
         ridge = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(dim=1)
