@@ -79,8 +79,8 @@ def test_nothing_is_done_twice(finished: Path, capsys: pytest.CaptureFixture[str
     options = [part for setting in (*SMALL, "seeds=[1, 2]", "statistics.seed=9") for part in ("--set", setting)]
     assert groundscope("run", "--dry-run", "--out", str(finished), *options) == 0
     told = capsys.readouterr().out
-    assert "tables: settings changed" in told
-    assert "2 cells to compute" in told
+    assert "statistics/behaviour: settings changed" in told
+    assert "3 cells to compute" in told  # it, the folder of tables, the page
 
 
 def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,14 @@ from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
 
 CATALOGUE = "catalogue"
-# What a cell hands to the cells behind it: part -> content hash. Most cells have one part, "".
+FOUNDATION = ("errors", "files", "tables")
+"""The rooms that almost every cell's code stands on."""
+
 Digests = Mapping[str, str]
+"""What a cell hands to the cells behind it: part -> content hash. Most cells have one part, ""."""
+
+Upstream = Mapping[str, Digests]
+"""What a cell's work is handed: input cell -> its digests; empty for one that failed or waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Cell:
     name: str
     rooms: tuple[str, ...]
     settings: Mapping[str, Any]
-    work: Callable[[Path, Progress, Mapping[str, "Digests"]], "Digests"]
+    work: Callable[[Path, Progress, Upstream], Digests]
     inputs: tuple[Source, ...] = ()
     after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +62,7 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """The first part of the name: corpus, words, train, behaviour, tables, report."""
+        """The first part of the name: corpus, words, train, behaviour, ..."""
         return self.name.split("/")[0]
 
 

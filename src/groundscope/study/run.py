@@ -8,10 +8,11 @@ from pathlib import Path
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
 from groundscope.progress import Progress
 from groundscope.study.cell import CATALOGUE, catalogue
+from groundscope.study.cells.corpus import sources
+from groundscope.study.cells.report import WritePage
 from groundscope.study.config import Study
 from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
 from groundscope.study.plan import plan
-from groundscope.study.work import WritePage, sources
 from groundscope.training.schedule import checkpoint_steps
 
 

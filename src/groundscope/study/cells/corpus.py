@@ -1,0 +1,95 @@
+"""Cell `corpus`: the tokens that everything else reads, built from what the study names."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from groundscope.corpus.chat import read_chat
+from groundscope.corpus.chunks import Corpus, build_corpus
+from groundscope.corpus.jsonl import read_jsonl
+from groundscope.corpus.toyworld import ToyWorld
+from groundscope.corpus.utterance import Document
+from groundscope.errors import CorpusError
+from groundscope.files import sha256_file
+from groundscope.progress import Progress
+from groundscope.study.cell import FOUNDATION, Cell, Digests, Upstream
+from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource
+from groundscope.study.paths import located
+
+CHUNKS = "chunks"
+"""The part of the corpus that training reads."""
+
+
+def cells(study: Study) -> Iterator[Cell]:
+    """Yield the one cell; raises CorpusError for a source that does not exist."""
+    yield Cell(
+        name="corpus",
+        rooms=(*FOUNDATION, "corpus"),
+        settings=study.corpus.model_dump(mode="json", exclude={"paths", "path"}),
+        files=_hashes(study),
+        work=partial(_build, study),
+    )
+
+
+def sources(study: Study) -> list[Path]:
+    """Return the files and folders that a study's corpus is read from."""
+    match study.corpus:
+        case ChatSource() | JsonlSource():
+            return [located(path) for path in study.corpus.paths]
+        case BuiltSource():
+            return [located(study.corpus.path)]
+        case ToyWorldSource():
+            return []
+
+
+def _hashes(study: Study) -> Mapping[str, str]:
+    if isinstance(study.corpus, BuiltSource):
+        return hash_paths([path / "card.json" for path in sources(study)])
+    return hash_paths(sources(study))
+
+
+def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
+    """Return the content hash of each path; a folder's covers the names and contents of all files below it.
+
+    Raises CorpusError for a path that does not exist.
+    """
+    found = {}
+    for number, path in enumerate(paths):
+        if not path.exists():
+            raise CorpusError(f"There is no file or folder {path}.")
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
+        found[f"source {number}"] = digest.hexdigest()
+    return found
+
+
+def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    source = study.corpus
+    if isinstance(source, BuiltSource):
+        (path,) = sources(study)
+        Corpus.open(path)
+        shutil.copytree(path, folder, dirs_exist_ok=True)
+        corpus = Corpus.open(folder)
+        corpus.verify()
+    else:
+        provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={"paths", "chunks"})}
+        corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
+    for line in corpus.card.lines():
+        progress.say(f"  {line}")
+    return {"": corpus.card.content_hash, CHUNKS: corpus.card.content_hash}
+
+
+def _documents(study: Study, progress: Progress) -> Iterator[Document]:
+    match study.corpus:
+        case ChatSource():
+            return read_chat(sources(study), study.corpus.chat, progress)
+        case JsonlSource():
+            return read_jsonl(sources(study), study.corpus.jsonl)
+        case ToyWorldSource():
+            return ToyWorld(study.corpus.world).documents()
+        case BuiltSource():
+            raise AssertionError("a built corpus has no documents to read")

@@ -1,0 +1,41 @@
+"""Cell `report`: the study and what ran it, kept beside the tables, and the page made of all of it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from groundscope.files import atomic_file, sha256_file, write_json
+from groundscope.progress import Progress
+from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream, catalogue
+from groundscope.study.config import Study
+from groundscope.study.provenance import provenance
+
+WritePage = Callable[[Path, Path], Path]
+"""Writes the page of a run (first path) to a file (second path); comes from the floor above, which this one may not
+import."""
+
+
+def cells(study: Study, run: Path, write_page: WritePage) -> Iterator[Cell]:
+    """Yield the one cell."""
+    yield Cell(
+        name="report",
+        rooms=(*FOUNDATION, "report"),
+        settings=study.model_dump(mode="json"),
+        inputs=(Source("corpus"), Source("words"), Source("tables")),
+        work=partial(_write, study, run, write_page),
+    )
+
+
+def _write(
+    study: Study, run: Path, write_page: WritePage, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
+    resolved = study.model_dump(mode="json")
+    with atomic_file(run / "study.yaml") as file:
+        file.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_json(run / "resolved.json", resolved)
+    seconds = {name: record.seconds for name, record in catalogue(run).items()}
+    write_json(run / "provenance.json", {**provenance(), "seconds": seconds})
+    page = write_page(run, folder / "index.html")
+    return {"": sha256_file(page)}

@@ -1,0 +1,79 @@
+"""Cells `statistics/training` and `tables`: what the others measured, joined, and put where people look for it."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from groundscope.files import sha256_file, sha256_json
+from groundscope.progress import Progress
+from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream
+from groundscope.study.cells.train import LOSS_PART
+from groundscope.study.cells.train import cells as train_cells
+from groundscope.study.config import Study
+from groundscope.tables import TableSchema, read_table, write_table
+from groundscope.training.metrics import LOSS
+
+
+def training_cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield the cell that joins the losses of all trainings."""
+    yield Cell(
+        name="statistics/training",
+        rooms=FOUNDATION,
+        settings={},
+        inputs=tuple(Source(cell.name, LOSS_PART) for cell in train_cells(study, run)),
+        work=partial(_losses, run),
+        tolerant=True,
+    )
+
+
+def cells(run: Path, statistics: tuple[str, ...]) -> Iterator[Cell]:
+    """Yield the cell that puts the tables of the cells ``statistics`` side by side into ``tables/``."""
+    yield Cell(
+        name="tables",
+        rooms=FOUNDATION,
+        settings={},
+        inputs=tuple(Source(name) for name in statistics),
+        work=partial(_gather, run),
+        tolerant=True,
+    )
+
+
+def kept(folder: Path, tables: Mapping[TableSchema, pl.DataFrame]) -> Digests:
+    """Write tables into a cell's folder; the digests are theirs by name, and "" is that of all."""
+    for schema, frame in tables.items():
+        write_table(folder / f"{schema.name}.parquet", frame, schema)
+    digests = {schema.name: sha256_file(folder / f"{schema.name}.parquet") for schema in tables}
+    return {**digests, "": sha256_json(digests)}
+
+
+def joined(run: Path, upstream: Upstream, prefix: str, schema: TableSchema) -> pl.DataFrame:
+    """Return one table from those of the finished cells whose names begin with ``prefix``; others failed or wait."""
+    done = [name for name, digests in upstream.items() if digests and name.startswith(prefix)]
+    frames = [read_table(run / name / f"{schema.name}.parquet", schema) for name in done]
+    return pl.concat(frames) if frames else schema.frame([])
+
+
+def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    return kept(folder, {LOSS: joined(run, upstream, "train/", LOSS)})
+
+
+def _gather(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    digests = {}
+    for name, made in upstream.items():
+        for table in sorted((run / name).glob("*.parquet")) if made else ():
+            _link(table, folder / table.name)
+            digests[table.stem] = sha256_file(table)
+    return {**digests, "": sha256_json(digests)}
+
+
+def _link(table: Path, place: Path) -> None:
+    """Put a table where people look for it; a second name costs no disk, where the file system has them."""
+    place.unlink(missing_ok=True)
+    try:
+        os.link(table, place)
+    except OSError:
+        shutil.copyfile(table, place)
