@@ -1,16 +1,16 @@
 """Signatures: what makes a cell stale, and what does not."""
 
-from groundscope.study.cell import Cell, Record, Source, _code_only, code_version
+from groundscope.study.cell import Cell, Record, Source
 
 
 def cell(**changes) -> Cell:
-    return Cell(**{"name": "a/b", "rooms": ("errors",), "settings": {"x": 1}, "work": lambda *_: {}, **changes})
+    return Cell(**{"name": "a/b", "code": ("tables",), "settings": {"x": 1}, "work": lambda *_: {}, **changes})
 
 
 def test_reasons_are_said_in_order_of_weight() -> None:
     record = Record.of(cell(), {"corpus": "1"})
     assert record.why_stale(Record.of(cell(), {"corpus": "1"})) is None
-    assert record.why_stale(Record.of(cell(rooms=("files",)), {"corpus": "1"})) == "code changed"
+    assert record.why_stale(Record.of(cell(code=("files",)), {"corpus": "1"})) == "code changed"
     assert record.why_stale(Record.of(cell(settings={"x": 2}), {"corpus": "1"})) == "settings changed"
     assert record.why_stale(Record.of(cell(), {"corpus": "2"})) == "upstream changed: corpus"
     assert record.why_stale(Record.of(cell(files={"data": "9"}), {"corpus": "1"})) == "upstream changed: data"
@@ -28,16 +28,3 @@ def test_a_record_survives_the_disk(tmp_path) -> None:
     assert Record.load(tmp_path, "a/b") == record
     (tmp_path / "catalogue/a/b.json").write_text('{"of": "another version"}')
     assert Record.load(tmp_path, "a/b") is None
-
-
-def test_words_about_code_are_not_code() -> None:
-    plain = "def f(x):\n    return x + 1\n"
-    told = '"""A module."""\n\ndef f(x):\n    """Add one."""\n    # because\n    return x+1\n'
-    assert _code_only(plain) == _code_only(told)
-    assert _code_only(plain) != _code_only(plain.replace("1", "2"))
-
-
-def test_rooms_differ_and_are_stable() -> None:
-    assert code_version(("errors",)) == code_version(("errors",))
-    assert code_version(("errors",)) != code_version(("errors", "files"))
-    assert code_version(("data",)) != code_version(("files",))

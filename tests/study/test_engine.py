@@ -31,7 +31,7 @@ def cells(log: list[str], *, number: int = 1, fail: dict[str, Exception] | None 
     return [
         Cell(
             name,
-            ("errors",),
+            ("tables",),
             {"number": number if name == "base" else 0},
             work(name, inputs),
             tuple(Source(source) for source in inputs),
@@ -117,10 +117,10 @@ def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:
     def resumed(folder: Path, progress: Progress, upstream):
         return {"": (folder / "half").read_text()}
 
-    first = Cell("long", ("errors",), {}, interrupted, resumable=True)
+    first = Cell("long", ("tables",), {}, interrupted, resumable=True)
     with pytest.raises(KeyboardInterrupt):
         run_cells([first], tmp_path, QUIET)
-    second = Cell("long", ("errors",), {}, resumed, resumable=True)
+    second = Cell("long", ("tables",), {}, resumed, resumable=True)
     assert reasons_to_run([second], tmp_path) == {"long": "unfinished"}
     run_cells([second], tmp_path, QUIET).raise_if_failed()
     record = Record.load(tmp_path, "long")
@@ -154,7 +154,7 @@ def test_a_resumable_cell_is_not_erased_by_wrong_input(tmp_path: Path) -> None:
         raise StudyError("something to mend")
 
     with pytest.raises(StudyError):
-        run_cells([Cell("long", ("errors",), {}, half, resumable=True)], tmp_path, QUIET)
+        run_cells([Cell("long", ("tables",), {}, half, resumable=True)], tmp_path, QUIET)
     assert (tmp_path / "long/weights").is_file()
 
 

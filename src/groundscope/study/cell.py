@@ -4,22 +4,17 @@ A signature hashes the code that does the work, the settings it works with and t
 not hash names, dates or paths, so a cell is recomputed when its result could differ, and only then.
 """
 
-import ast
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
+from groundscope.study.code import code_version
 
 CATALOGUE = "catalogue"
-FOUNDATION = ("errors", "files", "tables")
-"""The rooms that almost every cell's code stands on."""
-
 Digests = Mapping[str, str]
 """What a cell hands to the cells behind it: part -> content hash. Most cells have one part, ""."""
 
@@ -41,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One piece of work.
+    """One piece of work, done by the modules ``code`` and what they import (see `study.code`).
 
     ``work(folder, progress, upstream)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of
     what it made; ``upstream`` holds the digests of the inputs that are up to date. The work of a ``resumable`` cell
@@ -51,7 +46,7 @@ class Cell:
     """
 
     name: str
-    rooms: tuple[str, ...]
+    code: tuple[str, ...]
     settings: Mapping[str, Any]
     work: Callable[[Path, Progress, Upstream], Digests]
     inputs: tuple[Source, ...] = ()
@@ -81,7 +76,7 @@ class Record:
     @classmethod
     def of(cls, cell: Cell, inputs: Mapping[str, str]) -> "Record":
         """The record that a run of ``cell`` with these input digests begins with."""
-        return cls(code_version(cell.rooms), sha256_json(dict(cell.settings)), {**inputs, **cell.files})
+        return cls(code_version(cell.code), sha256_json(dict(cell.settings)), {**inputs, **cell.files})
 
     def why_stale(self, wanted: "Record") -> str | None:
         """Say why this record does not serve where ``wanted`` is asked for; None when it does."""
@@ -129,38 +124,3 @@ def catalogue(run: Path) -> dict[str, Record]:
 
 def _entry(run: Path, name: str) -> Path:
     return run / CATALOGUE / f"{name}.json"
-
-
-@cache
-def code_version(rooms: tuple[str, ...]) -> str:
-    """Hash the code of these rooms of the package (``corpus``, ``statistics``, ...).
-
-    Comments, docstrings and layout do not count; data files that ship with the package do.
-    """
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for room in sorted(rooms):
-        path = package / room
-        sources = (
-            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path.with_suffix(".py")]
-        )
-        for source in sources:
-            if "__pycache__" in source.parts or source.name.startswith("."):
-                continue
-            digest.update(source.relative_to(package).as_posix().encode())
-            if source.suffix == ".py":
-                digest.update(_code_only(source.read_text(encoding="utf-8")).encode())
-            else:
-                digest.update(source.read_bytes())
-    return digest.hexdigest()
-
-
-def _code_only(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

@@ -1,4 +1,4 @@
-"""Cells `behaviour/MODEL/seed-S/step-N`: one checkpoint's surprisal and gain; `statistics/behaviour`: their evidence."""
+"""Cells `behaviour/MODEL/seed-S/step-N`: surprisal and gain of one checkpoint; `statistics/behaviour`: the evidence."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -11,25 +11,15 @@ from groundscope.behaviour.measure import GAIN, SURPRISAL, measure
 from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
-from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream
+from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import Point, all_points
-from groundscope.study.cells.words import chosen
+from groundscope.study.cells.words import SHIPPED, chosen
 from groundscope.study.config import Study
 from groundscope.tables import read_table
 
-MEASURE_ROOMS = (
-    *FOUNDATION,
-    "study/cells/behaviour",
-    "behaviour",
-    "corpus",
-    "data",
-    "models",
-    "statistics",
-    "training/order",
-    "trajectory",
-)
-STATISTICS_ROOMS = (*FOUNDATION, "study/cells/behaviour", "behaviour", "statistics")
+MEASURES = ("study.cells.behaviour", "behaviour.measure", "behaviour.cooccurrence", "trajectory.checkpoints", *SHIPPED)
+WEIGHS = ("study.cells.behaviour", "behaviour.evidence", "behaviour.conclusions")
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
@@ -37,7 +27,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     for point in all_points(study):
         yield Cell(
             name=f"behaviour/{point.place}",
-            rooms=MEASURE_ROOMS,
+            code=MEASURES,
             settings=study.behaviour.model_dump(mode="json"),
             inputs=(Source("corpus"), Source("words"), point.weights),
             work=partial(_measure, study, run, point),
@@ -48,7 +38,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that weighs what `cells` measured."""
     yield Cell(
         name="statistics/behaviour",
-        rooms=STATISTICS_ROOMS,
+        code=WEIGHS,
         settings=study.statistics.model_dump(mode="json"),
         inputs=(Source("words"), *(Source(cell.name) for cell in cells(study, run))),
         work=partial(_weigh, study, run),

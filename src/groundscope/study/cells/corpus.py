@@ -14,7 +14,7 @@ from groundscope.corpus.utterance import Document
 from groundscope.errors import CorpusError
 from groundscope.files import sha256_file
 from groundscope.progress import Progress
-from groundscope.study.cell import FOUNDATION, Cell, Digests, Upstream
+from groundscope.study.cell import Cell, Digests, Upstream
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource
 from groundscope.study.paths import located
 
@@ -26,7 +26,7 @@ def cells(study: Study) -> Iterator[Cell]:
     """Yield the one cell; raises CorpusError for a source that does not exist."""
     yield Cell(
         name="corpus",
-        rooms=(*FOUNDATION, "corpus"),
+        code=("corpus.chunks", "corpus.chat", "corpus.jsonl", "corpus.toyworld"),
         settings=study.corpus.model_dump(mode="json", exclude={"paths", "path"}),
         files=_hashes(study),
         work=partial(_build, study),

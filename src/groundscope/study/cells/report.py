@@ -8,7 +8,7 @@ import yaml
 
 from groundscope.files import atomic_file, sha256_file, write_json
 from groundscope.progress import Progress
-from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream, catalogue
+from groundscope.study.cell import Cell, Digests, Source, Upstream, catalogue
 from groundscope.study.config import Study
 from groundscope.study.provenance import provenance
 
@@ -21,7 +21,7 @@ def cells(study: Study, run: Path, write_page: WritePage) -> Iterator[Cell]:
     """Yield the one cell."""
     yield Cell(
         name="report",
-        rooms=(*FOUNDATION, "report"),
+        code=("study.cells.report", "study.provenance", "report.page", "report/templates"),
         settings=study.model_dump(mode="json"),
         inputs=(Source("corpus"), Source("words"), Source("tables")),
         work=partial(_write, study, run, write_page),

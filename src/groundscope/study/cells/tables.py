@@ -10,7 +10,7 @@ import polars as pl
 
 from groundscope.files import sha256_file, sha256_json
 from groundscope.progress import Progress
-from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream
+from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.train import LOSS_PART
 from groundscope.study.cells.train import cells as train_cells
 from groundscope.study.config import Study
@@ -22,7 +22,7 @@ def training_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that joins the losses of all trainings."""
     yield Cell(
         name="statistics/training",
-        rooms=FOUNDATION,
+        code=("study.cells.tables", "tables"),
         settings={},
         inputs=tuple(Source(cell.name, LOSS_PART) for cell in train_cells(study, run)),
         work=partial(_losses, run),
@@ -34,7 +34,7 @@ def cells(run: Path, statistics: tuple[str, ...]) -> Iterator[Cell]:
     """Yield the cell that puts the tables of the cells ``statistics`` side by side into ``tables/``."""
     yield Cell(
         name="tables",
-        rooms=FOUNDATION,
+        code=("study.cells.tables", "tables"),
         settings={},
         inputs=tuple(Source(name) for name in statistics),
         work=partial(_gather, run),

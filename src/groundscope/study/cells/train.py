@@ -27,7 +27,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
         for seed in study.seeds:
             yield Cell(
                 name=f"train/{model}/seed-{seed}",
-                rooms=("models", "training"),
+                code=("training.loop", "models.presets"),
                 settings={
                     "model": study.models[model].model_dump(mode="json", exclude={"training"}),
                     "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),

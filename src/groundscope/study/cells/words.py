@@ -11,17 +11,20 @@ from groundscope.behaviour.words import WORDS, Word, candidates, select_words, w
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json, write_json
 from groundscope.progress import Progress
-from groundscope.study.cell import FOUNDATION, Cell, Digests, Source, Upstream
+from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.config import Study
 from groundscope.study.paths import located
 from groundscope.tables import write_table
+
+SHIPPED = ("data/words.yaml", "data/contexts.yaml")
+"""The package's own words and contexts."""
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the one cell."""
     yield Cell(
         name="words",
-        rooms=(*FOUNDATION, "behaviour", "data"),
+        code=("study.cells.words", "behaviour.words", "behaviour.contexts", *SHIPPED),
         settings=study.behaviour.model_dump(mode="json"),
         inputs=(Source("corpus"),),
         files=_context_hash(study.behaviour),
