@@ -72,6 +72,33 @@ def test_unknown_names_are_answered_with_the_nearest():
         preset("lstm-4", 9, n_heads=2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"d_model": -32}, "d_model should be a whole number of at least 1, given: -32."),
+        ({"d_model": 64.5}, "d_model should be a whole number of at least 1, given: 64.5."),
+        ({"n_layers": True}, "n_layers should be a whole number of at least 1, given: True."),
+        ({"n_heads": 0}, "n_heads should be a whole number of at least 1, given: 0."),
+        ({"n_heads": 7}, "does not divide into n_heads=7"),
+        ({"dropout": 2}, "dropout should be a number of at least 0 and below 1, given: 2."),
+        ({"attention_dropout": "a lot"}, "attention_dropout should be a number of at least 0 and below 1"),
+        ({"norm_eps": "1e-5"}, "norm_eps should be a number above 0, given: '1e-5'. It is text; write 1.0e-05"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings should be true or false, given: 'no'."),
+        ({"mixers": "attention"}, "mixers should be a list of names"),
+        ({"mixers": [5]}, "mixers should be a list of names"),
+        ({"mixers": []}, "mixers is empty"),
+        ({"vocab_size": 5}, "vocab_size is no setting"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_built(settings, complaint):
+    with pytest.raises(ModelError) as error:
+        preset("transformer-4", 9, **settings)
+    assert complaint in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ModelError, match="d_model should be"):
+        preset("lstm-4", 9, d_model=0)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_weights_are_a_function_of_the_seed_alone(name):
     config = preset(name, 40, d_model=32, n_layers=3)

@@ -8,15 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from groundscope.errors import ModelError
 from groundscope.models.base import LanguageModel
+from groundscope.models.bounds import check_settings
 from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 
 
 @no_type_check  # its constructor takes more than its fields: whatever Hugging Face keeps in config.json
 class GroundedLSTMConfig(PretrainedConfig):
-    """Sizes of a `GroundedLSTM`; raises ModelError for a model without layers."""
+    """Sizes of a `GroundedLSTM`; raises ModelError for values that a setting cannot have."""
 
     model_type = "groundscope-lstm"
     attribute_map = {"hidden_size": "d_model", "num_hidden_layers": "n_layers"}  # noqa: RUF012
@@ -29,8 +29,7 @@ class GroundedLSTMConfig(PretrainedConfig):
     output_bias: bool = True
 
     def __post_init__(self, **kwargs):
-        if self.n_layers < 1:
-            raise ModelError(f"An LSTM needs at least one layer, got n_layers={self.n_layers}.")
+        check_settings({name: getattr(self, name) for name in GroundedLSTMConfig.__annotations__})
         super().__post_init__(**kwargs)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from groundscope.errors import ModelError, did_you_mean
 from groundscope.models.base import LanguageModel
+from groundscope.models.bounds import check_settings
 from groundscope.models.language_model import GroundedLM, GroundedLMConfig
 from groundscope.models.lstm import GroundedLSTM, GroundedLSTMConfig
 
@@ -56,12 +57,13 @@ PRESETS: Mapping[str, tuple[Callable[..., Config], int]] = {
 }
 
 
-def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
-    """Return the config of a preset; ``overrides`` are ``n_layers`` and any field of the config.
+def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
+    """Return the config of a preset; ``overrides`` are ``n_layers`` and any field of the config but ``vocab_size``.
 
     ``mixers`` writes a pattern of one's own, such as ``("attention", "mamba2", "attention")``, over a preset's.
 
-    Raises ModelError for unknown names and fields, and for sizes that do not fit each other.
+    Raises ModelError for unknown names and fields, values that a field cannot have, and sizes that do not fit each
+    other.
     """
     if name not in PRESETS:
         raise ModelError(
@@ -70,8 +72,12 @@ def preset(name: str, vocab_size: int, **overrides: Any) -> Config:
     make, n_layers = PRESETS[name]
     if "mixers" in overrides and "n_layers" in overrides:
         raise ModelError("Give mixers, which names every layer's mixer, or n_layers, not both.")
+    if "vocab_size" in overrides:
+        raise ModelError("vocab_size is no setting of a model's: it is how many entries the corpus's vocabulary has.")
     n_layers = overrides.pop("n_layers", n_layers)
-    known = own_fields(GroundedLSTMConfig if make is _lstm else GroundedLMConfig)
+    check_settings({"n_layers": n_layers})  # before it is counted with
+    fields = own_fields(GroundedLSTMConfig if make is _lstm else GroundedLMConfig)
+    known = [field for field in fields if field not in ("n_layers", "vocab_size")]
     for field in overrides:
         if field not in known:
             raise ModelError(

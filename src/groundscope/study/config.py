@@ -11,7 +11,7 @@ from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
 from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
-from groundscope.errors import StudyError
+from groundscope.errors import ModelError, StudyError
 from groundscope.models.presets import preset
 from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
@@ -70,13 +70,6 @@ class ModelSettings(BaseModel):
     preset: str = Field(description="a preset of groundscope.models.presets")
     training: dict[str, Any] = Field(default={}, description="training settings of this architecture alone")
 
-    @model_validator(mode="after")
-    def _known(self) -> "ModelSettings":
-        preset(
-            self.preset, vocab_size=1000, **self.overrides
-        )  # ModelError, with "did you mean", for what it does not know
-        return self
-
     @property
     def overrides(self) -> dict[str, Any]:
         """The settings that replace the preset's."""
@@ -109,10 +102,14 @@ class Study(Section):
 
     @field_validator("models")
     @classmethod
-    def _names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
-        for name in models:
+    def _can_be_built(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name, model in models.items():
             if not re.fullmatch(NAME, name):
                 raise ValueError(f"'{name}' names a folder: use letters, digits, '-', '_' and '.'")
+            try:
+                preset(model.preset, 1000, **model.overrides)  # any vocabulary will do to see what cannot be
+            except ModelError as error:
+                raise StudyError(f"models.{name}: {error}") from None
         return models
 
     @field_validator("seeds")
