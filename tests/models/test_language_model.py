@@ -159,7 +159,7 @@ def test_sizes_that_do_not_fit_are_refused(settings, said):
 
 
 def test_an_lstm_needs_a_layer():
-    with pytest.raises(ModelError, match="at least one layer, got n_layers=0"):
+    with pytest.raises(ModelError, match="n_layers should be a whole number of at least 1"):
         GroundedLSTMConfig(n_layers=0)
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import signal
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,12 @@ def interrupt_after() -> Callable[[int], Progress]:
 
 
 @pytest.fixture
+def signal_after() -> Callable[..., Progress]:
+    """A progress that sends signals to this process when so many steps of a session are done."""
+    return _SignalAfter
+
+
+@pytest.fixture
 def recorded() -> "_Recorded":
     """A progress that keeps what was said in ``lines``."""
     return _Recorded()
@@ -106,6 +113,19 @@ class _InterruptAfter(Progress):
         self.left -= amount
         if self.left == 0:
             raise InterruptedError
+
+
+class _SignalAfter(_InterruptAfter):
+    def __init__(self, steps: int, *numbers: int):
+        super().__init__(steps)
+        self.numbers = numbers
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        try:
+            super().advance(amount, note)
+        except InterruptedError:
+            for number in self.numbers:
+                signal.raise_signal(number)
 
 
 class _Recorded(Progress):

@@ -1,6 +1,7 @@
 """A run that is stopped, however often and wherever, ends with the bits of one that was not."""
 
 import shutil
+import signal
 from itertools import count
 from types import SimpleNamespace
 
@@ -25,6 +26,36 @@ def test_resumed_bits_are_those_of_an_uninterrupted_run(run, fingerprint, interr
         out = run("stopped", **settings)
         assert fingerprint(out) == whole
         shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_is_asked_for_loses_no_step(run, fingerprint, signal_after, recorded, tmp_path, number):
+    """SIGTERM would end the tests, so it does here what Ctrl-C does."""
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped", progress=signal_after(12, number))
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (tmp_path / "stopped/state/step-00000012/card.json").is_file()
+    out = run("stopped", progress=recorded)
+    assert any("going on from step 12" in line for line in recorded.lines)
+    assert fingerprint(out) == fingerprint(run("whole"))
+
+
+def test_a_second_signal_stops_at_once(run, signal_after, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", progress=signal_after(12, signal.SIGINT, signal.SIGINT))
+    assert not (tmp_path / "stopped/state/step-00000012").exists()
+
+
+def test_a_stop_in_the_last_step_still_finishes_the_run(run, fingerprint, signal_after, recorded):
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", progress=signal_after(20, signal.SIGINT))
+    out = run("stopped", progress=recorded)
+    assert "finished already" in recorded.lines[-1]
+    assert fingerprint(out) == fingerprint(run("whole"))
 
 
 @pytest.fixture

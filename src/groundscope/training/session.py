@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from groundscope.errors import TrainingError
+from groundscope.errors import StoppedError, TrainingError
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.training.checkpoints import write_checkpoint
@@ -23,6 +23,7 @@ from groundscope.training.run import LOSS_TABLE, SPEED, RunCard
 from groundscope.training.schedule import learning_rate
 from groundscope.training.snapshot import gather_weights, restore_snapshot, take_snapshot
 from groundscope.training.state import TrainState, count_states, remove_states, write_state
+from groundscope.training.stopping import Stop, deferred_stop
 from groundscope.training.track import Tracker
 
 # Several processes agree on "is it time?" by a message, which is too dear for every step.
@@ -75,9 +76,27 @@ class Session:
         return range(self.first_step, self.card.training.steps)
 
     def run(self, batches: Iterator[list[Int[Tensor, "part length"]]]) -> None:
-        """Take all steps that are left, and keep what the configuration asks to keep."""
+        """Take all steps that are left, and keep what the configuration asks to keep.
+
+        On Ctrl-C and SIGTERM a state is kept first. Raises StoppedError where another process was asked to stop.
+        """
+        tracker = Tracker(
+            self.card.training.track if self.fabric.is_global_zero else None, self.name, self.card.identity
+        )
+        with deferred_stop() as stop:
+            done = self._take_steps(batches, tracker, stop)
+            if done == self.card.training.steps:
+                self._finish()
+            else:
+                self.progress.say(f"{self.name}: stopped after step {done}; the same call goes on from there.")
+            tracker.finish()
+        if done < self.card.training.steps:
+            raise StoppedError(f"{self.name} was stopped after step {done}; the same call goes on from there.")
+
+    def _take_steps(self, batches: Iterator[list[Int[Tensor, "part length"]]], tracker: Tracker, stop: Stop) -> int:
+        """Return the number of steps done: all, unless a stop was asked for; a state is kept then."""
         config, keep_at = self.card.training, set(self.card.checkpoint_steps)
-        tracker = Tracker(config.track if self.fabric.is_global_zero else None, self.name, self.card.identity)
+        done = self.first_step
         if self.first_step == 0 and 0 in keep_at:
             self._keep_checkpoint(0)
         clock = time.monotonic()
@@ -92,7 +111,8 @@ class Session:
                 self.speed.step_done()
                 task.advance(1, self._note())
 
-                keep, save = done in keep_at, done < config.steps and self._state_due(done, clock)
+                stopping = self._stop_asked(done, stop)
+                keep, save = done in keep_at, done < config.steps and (stopping or self._state_due(done, clock))
                 if keep or save:
                     self._record(behind, tracker)  # nothing is kept of a step that diverged
                     behind = None
@@ -101,10 +121,11 @@ class Session:
                 if save:  # after the checkpoint: a state vouches for all checkpoints up to its step
                     self._keep_state(done)
                     clock = time.monotonic()
+                if stopping:
+                    break
                 if keep or save:
                     self.speed.start()
-        self._finish()
-        tracker.finish()
+        return done
 
     @property
     def name(self) -> str:
@@ -138,6 +159,14 @@ class Session:
     def _note(self) -> str:
         loss = f"loss {self.measurements.loss[-1]:.3f}, " if self.measurements.loss else ""
         return f"{loss}{self.speed.tokens_per_second:,.0f} tokens/s"
+
+    def _stop_asked(self, done: int, stop: Stop) -> bool:
+        if self.fabric.world_size == 1:
+            return stop.asked
+        if done % CLOCK_EVERY_STEPS:
+            return False
+        asked = torch.tensor(float(stop.asked), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(asked, reduce_op="sum"))  # one process's signal stops all
 
     def _state_due(self, done: int, clock: float) -> bool:
         every = self.card.training.state_every
