@@ -10,10 +10,15 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 from groundscope.errors import ModelError
 from groundscope.files import read_json
 from groundscope.models.base import LanguageModel
+from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
 from groundscope.models.language_model import GroundedLM, GroundedLMConfig
 from groundscope.models.lstm import GroundedLSTM, GroundedLSTMConfig
 
-_KINDS = {"groundscope": (GroundedLMConfig, GroundedLM), "groundscope-lstm": (GroundedLSTMConfig, GroundedLSTM)}
+_KINDS = {
+    "groundscope": (GroundedLMConfig, GroundedLM),
+    "groundscope-vlm": (GroundedVLMConfig, GroundedVLM),
+    "groundscope-lstm": (GroundedLSTMConfig, GroundedLSTM),
+}
 
 
 def load_model(path: Path) -> LanguageModel:

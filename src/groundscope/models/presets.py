@@ -2,18 +2,21 @@
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig
 
 from groundscope.errors import ModelError, did_you_mean
 from groundscope.models.base import LanguageModel
 from groundscope.models.bounds import check_settings
+from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
 from groundscope.models.language_model import GroundedLM, GroundedLMConfig
 from groundscope.models.lstm import GroundedLSTM, GroundedLSTMConfig
 
-Config = GroundedLMConfig | GroundedLSTMConfig
+Config = GroundedLMConfig | GroundedVLMConfig | GroundedLSTMConfig
 
 
 def _transformer(n_layers: int, **sizes: Any) -> GroundedLMConfig:
@@ -39,6 +42,10 @@ def _hybrid_even(n_layers: int, **sizes: Any) -> GroundedLMConfig:
     return GroundedLMConfig(mixers=tuple(("attention", "mamba2")[layer % 2] for layer in range(n_layers)), **sizes)
 
 
+def _seeing(n_layers: int, **sizes: Any) -> GroundedVLMConfig:
+    return GroundedVLMConfig(mixers=("attention",) * n_layers, **sizes)
+
+
 def _lstm(n_layers: int, **sizes: Any) -> GroundedLSTMConfig:
     return GroundedLSTMConfig(n_layers=n_layers, **sizes)
 
@@ -54,6 +61,8 @@ PRESETS: Mapping[str, tuple[Callable[..., Config], int]] = {
     "lstm-4": (_lstm, 4),
     "hybrid-middle": (_hybrid_middle, 12),
     "hybrid-even": (_hybrid_even, 12),
+    "vlm-4": (_seeing, 4),
+    "vlm-12": (_seeing, 12),  # the paper's: patches of a ViT 768 wide, straight into the stream
 }
 
 
@@ -76,7 +85,8 @@ def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
         raise ModelError("vocab_size is no setting of a model's: it is how many entries the corpus's vocabulary has.")
     n_layers = overrides.pop("n_layers", n_layers)
     check_settings({"n_layers": n_layers})  # before it is counted with
-    fields = own_fields(GroundedLSTMConfig if make is _lstm else GroundedLMConfig)
+    kind = {_lstm: GroundedLSTMConfig, _seeing: GroundedVLMConfig}.get(make, GroundedLMConfig)
+    fields = own_fields(kind)
     known = [field for field in fields if field not in ("n_layers", "vocab_size")]
     for field in overrides:
         if field not in known:
@@ -85,13 +95,18 @@ def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
                 f"{did_you_mean(field, (*known, 'n_layers'))}"
             )
     if "mixers" in overrides:
-        return GroundedLMConfig(vocab_size=vocab_size, **overrides)
+        return kind(vocab_size=vocab_size, **overrides)
     return make(n_layers, vocab_size=vocab_size, **overrides)
 
 
 def own_fields(config: type[Config]) -> tuple[str, ...]:
-    """Names of the settings that a config class adds to Hugging Face's own."""
-    return tuple(field.name for field in dataclasses.fields(config) if field.name in config.__annotations__)
+    """Names of the settings that a config class of ours adds to Hugging Face's own."""
+    kinds = config.__mro__[: config.__mro__.index(PretrainedConfig)]
+    ours = {name for kind in kinds for name in inspect.get_annotations(kind)}
+    return tuple(field.name for field in dataclasses.fields(config) if field.name in ours)
+
+
+_MODELS = {GroundedLMConfig: GroundedLM, GroundedVLMConfig: GroundedVLM, GroundedLSTMConfig: GroundedLSTM}
 
 
 def build(config: Config, seed: int) -> LanguageModel:
@@ -102,7 +117,7 @@ def build(config: Config, seed: int) -> LanguageModel:
     and a Transformer, say), which makes them comparable.
     """
     with torch.device("meta"):
-        model = GroundedLSTM(config) if isinstance(config, GroundedLSTMConfig) else GroundedLM(config)
+        model = _MODELS[type(config)](config)
     model.to_empty(device="cpu")
     model.tie_weights()
     for name, module in reversed(list(model.named_modules())):  # parents after their children

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from groundscope.errors import GroundscopeError
 from groundscope.models.presets import Config, build, own_fields
@@ -33,6 +33,7 @@ def train(
     out: Path,
     *,
     arch: str,
+    patches: Shaped[np.ndarray, "row d_patch"] | None = None,
     progress: Progress | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
@@ -40,7 +41,8 @@ def train(
 
     The same call on the same CPU gives the same checkpoints and loss table to the bit, whether it ran through or was
     killed and started again any number of times; a finished run returns at once. ``arch`` names the model in tables,
-    ``provenance`` (JSON-able) is kept in run.json for the reader. Under torchrun each process calls this.
+    ``provenance`` (JSON-able) is kept in run.json for the reader. ``patches`` are the features of pictures that ids
+    beyond the vocabulary count in (see `models.grounded_vlm`). Under torchrun each process calls this.
 
     Raises GroundscopeError when ``out`` holds another run or is in use, TrainingError when the loss diverges or when
     memory or disk do not suffice; what was finished is kept.
@@ -52,7 +54,7 @@ def train(
         precision=resolve_precision(config.precision, fabric.device.type),
         model=_plain(model_config),
         training=config,
-        corpus=CorpusFacts.of(chunks),
+        corpus=CorpusFacts.of(chunks, patches),
         provenance=dict(provenance or {}),
     )
     share = Share(fabric.global_rank, fabric.world_size, config.accumulate)
@@ -65,7 +67,10 @@ def train(
             return
         with explain_shortage(config, fabric.world_size, out), _own_randomness(fabric.device):
             state = read_state(plan.state) if plan.state else None
-            session = Session(fabric, card, out, build(model_config, seed), state, progress)
+            model = build(model_config, seed)
+            if patches is not None:
+                model.show(torch.from_numpy(patches))  # type: ignore[operator]  # only a GroundedVLM has ids for them
+            session = Session(fabric, card, out, model, state, progress)
             if fabric.is_global_zero:
                 session.announce()
             session.run(read_batches(chunks, card.order, share, session.steps, fabric.device))

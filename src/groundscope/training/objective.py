@@ -18,9 +18,14 @@ class NextTokenLoss(nn.Module):
         self.model = model
 
     def forward(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, ""]:
-        """Return the mean surprisal in nats of each token after the first, given those before it."""
+        """Return the mean surprisal in nats of each token after the first, given those before it.
+
+        Ids beyond the vocabulary are patches of pictures: they are seen, and never predicted.
+        """
         hidden = self.model.hidden(tokens)[:, :-1].flatten(0, 1)
-        return linear_cross_entropy(hidden, self.model.unembedding, tokens[:, 1:].flatten(), self.model.output_bias)
+        targets = tokens[:, 1:].flatten()
+        targets = targets.masked_fill(targets >= len(self.model.unembedding), -100)
+        return linear_cross_entropy(hidden, self.model.unembedding, targets, self.model.output_bias)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

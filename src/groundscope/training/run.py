@@ -3,7 +3,6 @@
 run.json, checkpoints/step-00000150/, loss.parquet, speed.json, state/
 """
 
-import fcntl
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from filelock import FileLock, Timeout
+from jaxtyping import Int, Shaped
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from groundscope.errors import GroundscopeError
@@ -34,15 +34,19 @@ class CorpusFacts(BaseModel):
     n_chunks: int = Field(description="training sequences")
     length: int = Field(description="tokens of each")
     sha256: str = Field(description="SHA-256 of the chunks' int32 tokens, row by row")
+    patches_sha256: str | None = Field(default=None, description="SHA-256 of the pictures' features; none: no pictures")
 
     @classmethod
-    def of(cls, chunks: Int[np.ndarray, "n_chunks length"]) -> "CorpusFacts":
-        """Measure them; reads all chunks once."""
-        digest = hashlib.sha256()
-        rows = max(1, 2**22 // max(1, chunks.shape[1]))  # 16 MB at a time: the chunks may be larger than memory
-        for start in range(0, len(chunks), rows):
-            digest.update(chunks[start : start + rows].astype("<i4").tobytes())
-        return cls(n_chunks=chunks.shape[0], length=chunks.shape[1], sha256=digest.hexdigest())
+    def of(
+        cls, chunks: Int[np.ndarray, "n_chunks length"], patches: Shaped[np.ndarray, "row d_patch"] | None = None
+    ) -> "CorpusFacts":
+        """Measure them; reads everything once."""
+        return cls(
+            n_chunks=chunks.shape[0],
+            length=chunks.shape[1],
+            sha256=_sha256(chunks, "<i4"),
+            patches_sha256=None if patches is None else _sha256(patches, "<f2"),
+        )
 
 
 class RunCard(BaseModel):
@@ -86,6 +90,14 @@ class RunCard(BaseModel):
         return self.training.batch_size * self.corpus.length
 
 
+def _sha256(rows: Shaped[np.ndarray, "row width"], dtype: str) -> str:
+    digest = hashlib.sha256()
+    at_a_time = max(1, 2**22 // max(1, rows.shape[1]))  # 16 MB: they may be larger than memory
+    for start in range(0, len(rows), at_a_time):
+        digest.update(rows[start : start + at_a_time].astype(dtype).tobytes())
+    return digest.hexdigest()
+
+
 def read_run(out: Path) -> RunCard:
     """Read a run directory's card; raises GroundscopeError when there is none or it is damaged."""
     if not (out / RUN).is_file():
@@ -124,14 +136,15 @@ def begin(out: Path, card: RunCard) -> None:
 def only_writer(out: Path) -> Iterator[None]:
     """Hold the run directory; raises GroundscopeError when another process does. A kill lets go of it."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise GroundscopeError(
-                f"Another process is training in {out}; wait for it or choose another folder."
-            ) from None
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise GroundscopeError(f"Another process is training in {out}; wait for it or choose another folder.") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
