@@ -1,9 +1,11 @@
 import pytest
 import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from groundscope.behaviour import surprisal as module
 from groundscope.behaviour.prompts import render, targets
 from groundscope.behaviour.surprisal import surprisal, surprisal_cube
+from groundscope.models.pretrained import PretrainedLM
 
 
 def test_surprisal_is_that_of_the_full_logits(any_model, vocabulary):
@@ -12,6 +14,17 @@ def test_surprisal_is_that_of_the_full_logits(any_model, vocabulary):
     with torch.no_grad():
         expected = -torch.log_softmax(any_model(ids).logits[:, -1].double(), dim=-1)[:, wanted]
     torch.testing.assert_close(surprisal(any_model, ids, wanted).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_models_soft_cap_bounds_its_logits():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+    config = Gemma2Config(**sizes, intermediate_size=24, num_key_value_heads=1, final_logit_softcapping=0.5)
+    model = PretrainedLM(Gemma2ForCausalLM(config).eval())
+    ids, wanted = torch.arange(12).view(2, 6), torch.tensor([3, 9])
+    with torch.no_grad():
+        expected = -torch.log_softmax(model(ids).logits[:, -1], dim=-1)[:, wanted]
+    torch.testing.assert_close(surprisal(model, ids, wanted), expected, atol=1e-5, rtol=0)
 
 
 def test_probabilities_over_the_vocabulary_sum_to_one(any_model, vocabulary):

@@ -118,6 +118,20 @@ def test_logits_follow_from_hidden_where_a_model_scales_or_bounds_them(kind):
     assert (lm.softcap is not None) == (kind == "gemma2")
 
 
+def test_a_scaled_unembedding_is_made_once_and_again_when_the_weights_change():
+    lm = PretrainedLM(tiny(hf.CohereForCausalLM, hf.CohereConfig, logit_scale=0.25))
+    with torch.inference_mode():
+        first = lm.unembedding
+    assert lm.unembedding is first
+    states = torch.ones(1, 16, requires_grad=True)
+    (states @ first.T).sum().backward()  # what was made without gradients serves those of others
+    torch.testing.assert_close(states.grad[0], first.sum(0))
+    with torch.no_grad():
+        lm.get_output_embeddings().weight.mul_(2)
+    torch.testing.assert_close(lm.unembedding, 2 * first)
+    assert lm.double().unembedding.dtype == torch.float64
+
+
 def test_layers_without_attention_have_no_heads_and_refuse_gates():
     config = {
         "num_key_value_heads": 1,

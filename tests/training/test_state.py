@@ -73,9 +73,11 @@ def test_a_damaged_state_is_passed_over_and_said(tmp_path, said, damage):
     assert len(said) == 1
     assert "step 10" in said[0]
     assert "damaged" in said[0]
+    assert "Trying the one before it, of step 5." in said[0]
 
 
 def test_a_state_of_another_configuration_is_passed_over(tmp_path, said):
     write_state(tmp_path, _state(5), "other")
     assert newest_state(tmp_path, "me", _any_step, said.append) is None
     assert "another configuration" in said[0]
+    assert "Beginning again from step 0." in said[0]

@@ -35,6 +35,8 @@ def surprisal(
             last = model.hidden(batch.to(device))[:, -1]
             logits = last @ unembedding.T
         logits = logits.float() if bias is None else logits.float() + bias.float()
+        if model.softcap is not None:
+            logits = model.softcap * torch.tanh(logits / model.softcap)
         wanted = logits[:, target_ids.to(device)]
         found.append((torch.logsumexp(logits, dim=-1, keepdim=True) - wanted).cpu())
     return torch.cat(found)

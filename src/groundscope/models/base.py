@@ -63,6 +63,11 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
         """The logits' bias [vocab], where there is one."""
         return self.lm_head.bias
 
+    @property
+    def softcap(self) -> float | None:
+        """The bound c of logits ``c * tanh(. / c)``; None: they are not bounded."""
+        return None
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the embedding (Hugging Face's name for it)."""
         return self.embedding

@@ -8,6 +8,7 @@ mixing matrices under a gate of ones give the numbers that it gives by itself. W
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,6 +47,7 @@ class PretrainedLM(LanguageModel):
         self.tokenizer = tokenizer
         self.anatomy: Anatomy = probe(model)
         self._mixers = [AttentionMixer(module, heads) for module, heads in self.anatomy.attention]
+        self._scaled: tuple[tuple, Tensor] | None = None  # what it was made of, and the scaled unembedding
         self.train(model.training)
 
     @property
@@ -66,9 +68,18 @@ class PretrainedLM(LanguageModel):
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
-        """The matrix that turns final states into logits (before the soft cap, where there is one)."""
+        """The matrix that turns final states into logits (before the soft cap, where there is one).
+
+        Where logits are scaled it is a copy that holds the scale: no gradient reaches the model's own weights then.
+        """
         weight = self._readout.weight
-        return weight if self.anatomy.logit_scale == 1 else weight * self.anatomy.logit_scale
+        if self.anatomy.logit_scale == 1:
+            return weight
+        made_of = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        if self._scaled is None or self._scaled[0] != made_of:
+            with torch.inference_mode(False), torch.no_grad():  # an inference tensor could serve no gradient later
+                self._scaled = made_of, weight * self.anatomy.logit_scale
+        return self._scaled[1]
 
     @property
     def output_bias(self) -> Tensor | None:

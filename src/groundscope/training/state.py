@@ -9,6 +9,7 @@ the measurements so far. Two generations are kept: a newer one is only trusted o
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -60,11 +61,13 @@ def newest_state(
 
     ``is_usable`` gives a reason against going on from a step, or None.
     """
-    for folder in _generations(run):
+    generations = _generations(run)
+    for folder, older in zip_longest(generations, generations[1:]):
         reason = _damage(folder, identity) or is_usable(_step(folder))
         if reason is None:
             return folder
-        say(f"The train state of step {_step(folder)} is not used: {reason}. Going on from the one before it.")
+        then = f"Trying the one before it, of step {_step(older)}." if older else "Beginning again from step 0."
+        say(f"The train state of step {_step(folder)} is not used: {reason}. {then}")
     return None
 
 
