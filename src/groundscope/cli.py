@@ -164,6 +164,43 @@ def jsonl(
 
 
 @corpus_app.command()
+def visdial(
+    paths: Sources,
+    out: Out,
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
+    length: ChunkLength = 512,
+    min_frequency: MinFrequency = 1,
+    max_vocabulary: MaxVocabulary = None,
+    keep: Keep = "all",
+) -> None:
+    """Read Visual Dialog 0.9 / 1.0 or VisPro: the caption is the scene, questions and answers are speech."""
+    from groundscope.corpus.dialogue import DialogueOptions, read_dialogues
+
+    options = _options(DialogueOptions, fold_case=not keep_case)
+    reader = {"reader": "visdial", "options": options.model_dump(mode="json")}
+    _build(read_dialogues(paths, options), out, length, min_frequency, max_vocabulary, keep, reader)
+
+
+@corpus_app.command()
+def captions(
+    paths: Sources,
+    out: Out,
+    scene: Annotated[int, typer.Option(min=0, help="How many captions of a picture are its scene.")] = 1,
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
+    length: ChunkLength = 512,
+    min_frequency: MinFrequency = 1,
+    max_vocabulary: MaxVocabulary = None,
+    keep: Keep = "all",
+) -> None:
+    """Read COCO captions: of each picture's captions one is the scene, the others are speech about it."""
+    from groundscope.corpus.captions import CaptionOptions, read_captions
+
+    options = _options(CaptionOptions, scene=scene, fold_case=not keep_case)
+    reader = {"reader": "captions", "options": options.model_dump(mode="json")}
+    _build(read_captions(paths, options), out, length, min_frequency, max_vocabulary, keep, reader)
+
+
+@corpus_app.command()
 def toyworld(
     out: Out,
     length: ChunkLength = 128,

@@ -6,11 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from groundscope.corpus.running_text import words_of
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, open_sources
-from groundscope.corpus.utterance import UNKNOWN, Channel, Document, Problem, Utterance
-
-# Letters, digits and combining accents, held together by apostrophes and hyphens: "don't", "merry-go-round"
-_WORD = re.compile(rf"{UNKNOWN}|[\w\u0300-\u036f]+(?:['’\-][\w\u0300-\u036f]+)*'?")
+from groundscope.corpus.utterance import Channel, Document, Problem, Utterance
 
 
 class JsonlOptions(BaseModel):
@@ -83,9 +81,10 @@ def _documents(file: SourceFile, options: JsonlOptions) -> Iterator[Document]:
                 problems.append(Problem(file.name, line, "document", why))
             name = document
             seen.add(name)
-        words = read.words if read.words is not None else tuple(_WORD.findall(read.text or ""))
-        if options.fold_case:
-            words = tuple(word.lower() for word in words)
+        if read.words is None:
+            words = words_of(read.text or "", fold_case=options.fold_case)
+        else:
+            words = tuple(word.lower() for word in read.words) if options.fold_case else read.words
         spoken += read.channel is Channel.LAN
         if words:
             tier = "main" if read.channel is Channel.LAN else "scene"

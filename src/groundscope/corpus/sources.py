@@ -30,6 +30,8 @@ READ_ERRORS = (
 )
 """What a damaged or forbidden file raises when it is opened or read."""
 
+Suffix = str | tuple[str, ...]
+
 _TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
 
 # TalkBank's shelves: what stands on one is a corpus (Eng-NA/Brown/Adam/..., Eng-UK-MOR/Manchester/...).
@@ -57,8 +59,8 @@ class Sources:
 
 
 @contextmanager
-def open_sources(paths: Sequence[Path], suffix: str) -> Iterator[Sources]:
-    """Find the files that end in ``suffix`` under ``paths``, sorted by name within each path.
+def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
+    """Find the files that end in ``suffix``, or in one of several, under ``paths``, sorted by name within each path.
 
     A path is a folder, a .zip, .tar, .tar.xz or .tar.gz archive, or a single file of any suffix. Archives stay
     open until the context is left. Raises CorpusError when a path is missing, is no archive in spite of its
@@ -104,7 +106,7 @@ def _line_of_first_bad_byte(raw: bytes) -> int:
     return 0
 
 
-def _files_of(path: Path, suffix: str, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
+def _files_of(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
     kind = next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
     if path.is_dir():
         files = _folder_files(path, suffix)
@@ -119,11 +121,12 @@ def _files_of(path: Path, suffix: str, stack: ExitStack, problems: list[Problem]
         collection = _collection(folder.parts, ())
         files = [SourceFile(f"{folder.name}/{path.name}".lstrip("/"), collection, lambda: path.open("rb"))]
     if not files:
-        raise CorpusError(f"{path} holds no {suffix} files. Name a folder, archive or file that does.")
+        wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
+        raise CorpusError(f"{path} holds no {wanted} files. Name a folder, archive or file that does.")
     return sorted(files, key=lambda file: file.name)
 
 
-def _folder_files(path: Path, suffix: str) -> list[SourceFile]:
+def _folder_files(path: Path, suffix: Suffix) -> list[SourceFile]:
     root = path.resolve()
     files = []
     for folder, _, names in os.walk(root):
@@ -136,7 +139,7 @@ def _folder_files(path: Path, suffix: str) -> list[SourceFile]:
     return files
 
 
-def _zip_files(path: Path, suffix: str, stack: ExitStack) -> list[SourceFile]:
+def _zip_files(path: Path, suffix: Suffix, stack: ExitStack) -> list[SourceFile]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except READ_ERRORS as error:
@@ -148,7 +151,7 @@ def _zip_files(path: Path, suffix: str, stack: ExitStack) -> list[SourceFile]:
     ]
 
 
-def _tar_files(path: Path, suffix: str, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
+def _tar_files(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
     # Unpacked to disk first: a compressed tar can only be read front to back, and its order is not sorted.
     unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     files: list[SourceFile] = []
@@ -191,7 +194,7 @@ def _member(archive: Path, name: str, opener: Callable[[], io.BufferedIOBase]) -
     return SourceFile(inner.as_posix(), _collection((_stem(archive),), inner.parts[:-1]), opener)
 
 
-def _wanted(name: str, suffix: str) -> bool:
+def _wanted(name: str, suffix: Suffix) -> bool:
     base = PurePosixPath(name).name
     # "._x.cha" holds what macOS adds to an archive, not a transcript
     return base.lower().endswith(suffix) and not base.startswith("._")

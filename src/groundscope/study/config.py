@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groundscope.behaviour.options import BehaviourOptions
+from groundscope.corpus.captions import CaptionOptions
 from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
+from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
 from groundscope.errors import ModelError, StudyError
@@ -52,6 +54,17 @@ class JsonlSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
+class VisdialSource(Section):
+    """Dialogues about pictures that captions describe: Visual Dialog, VisPro, and captions alone (COCO)."""
+
+    source: Literal["visdial"]
+    paths: tuple[Path, ...] = Field(min_length=1, description="dialogues: files, folders or archives")
+    captions: tuple[Path, ...] = Field(default=(), description="COCO's caption files, read behind the dialogues")
+    dialogue: DialogueOptions = Field(default=DialogueOptions(), description="tags and case of dialogues")
+    caption: CaptionOptions = Field(default=CaptionOptions(), description="which captions are the scene, tags, case")
+    chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
+
+
 class BuiltSource(Section):
     """A corpus directory made by ``groundscope corpus``."""
 
@@ -59,7 +72,9 @@ class BuiltSource(Section):
     path: Path = Field(description="the corpus directory, relative to the study file")
 
 
-CorpusSource = Annotated[ToyWorldSource | ChatSource | JsonlSource | BuiltSource, Field(discriminator="source")]
+CorpusSource = Annotated[
+    ToyWorldSource | ChatSource | JsonlSource | VisdialSource | BuiltSource, Field(discriminator="source")
+]
 
 
 class ModelSettings(BaseModel):

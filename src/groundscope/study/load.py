@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
-from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study
+from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, VisdialSource
 from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
 
@@ -79,6 +79,10 @@ def _absolute(study: Study, folder: Path) -> Study:
     match corpus:
         case ChatSource() | JsonlSource():
             corpus = corpus.model_copy(update={"paths": tuple(anchored(path, folder) for path in corpus.paths)})
+        case VisdialSource():
+            kinds = {"paths": corpus.paths, "captions": corpus.captions}
+            anchors = {kind: tuple(anchored(path, folder) for path in paths) for kind, paths in kinds.items()}
+            corpus = corpus.model_copy(update=anchors)
         case BuiltSource():
             corpus = corpus.model_copy(update={"path": anchored(corpus.path, folder)})
         case _:

@@ -4,10 +4,13 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from groundscope.corpus.captions import read_captions
 from groundscope.corpus.chat import read_chat
 from groundscope.corpus.chunks import Corpus, build_corpus
+from groundscope.corpus.dialogue import read_dialogues
 from groundscope.corpus.jsonl import read_jsonl
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
@@ -15,19 +18,28 @@ from groundscope.errors import CorpusError
 from groundscope.files import sha256_file
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Upstream
-from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource
+from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource, VisdialSource
 from groundscope.study.paths import located
 
 CHUNKS = "chunks"
 """The part of the corpus that training reads."""
+READERS = {
+    "toyworld": ("corpus.toyworld",),
+    "chat": ("corpus.chat",),
+    "jsonl": ("corpus.jsonl",),
+    "visdial": ("corpus.dialogue", "corpus.captions"),
+    "built": (),
+}
+PATHS = ("paths", "path", "captions")
+"""Keys of a source that say where its files are; what is in them counts, not their names."""
 
 
 def cells(study: Study) -> Iterator[Cell]:
     """Yield the one cell; raises CorpusError for a source that does not exist."""
     yield Cell(
         name="corpus",
-        code=("corpus.chunks", "corpus.chat", "corpus.jsonl", "corpus.toyworld"),
-        settings=study.corpus.model_dump(mode="json", exclude={"paths", "path"}),
+        code=("corpus.chunks", *READERS[study.corpus.source]),
+        settings=study.corpus.model_dump(mode="json", exclude=set(PATHS)),
         files=_hashes(study),
         work=partial(_build, study),
     )
@@ -38,6 +50,8 @@ def sources(study: Study) -> list[Path]:
     match study.corpus:
         case ChatSource() | JsonlSource():
             return [located(path) for path in study.corpus.paths]
+        case VisdialSource():
+            return [located(path) for path in (*study.corpus.paths, *study.corpus.captions)]
         case BuiltSource():
             return [located(study.corpus.path)]
         case ToyWorldSource():
@@ -76,7 +90,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
         corpus = Corpus.open(folder)
         corpus.verify()
     else:
-        provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={"paths", "chunks"})}
+        provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={*PATHS, "chunks"})}
         corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
     for line in corpus.card.lines():
         progress.say(f"  {line}")
@@ -89,6 +103,10 @@ def _documents(study: Study, progress: Progress) -> Iterator[Document]:
             return read_chat(sources(study), study.corpus.chat, progress)
         case JsonlSource():
             return read_jsonl(sources(study), study.corpus.jsonl)
+        case VisdialSource():
+            files, dialogues = sources(study), len(study.corpus.paths)
+            captions = read_captions(files[dialogues:], study.corpus.caption)
+            return chain(read_dialogues(files[:dialogues], study.corpus.dialogue), captions)
         case ToyWorldSource():
             return ToyWorld(study.corpus.world).documents()
         case BuiltSource():
