@@ -3,7 +3,13 @@ import polars as pl
 import pytest
 import torch
 
-from groundscope.behaviour.audit import AUDIT, audit_frames, gain_in_neutral_frames
+from groundscope.behaviour.audit import (
+    AUDIT,
+    NEUTRAL_FRAMES,
+    audit_frames,
+    gain_in_neutral_frames,
+    neutral_frames,
+)
 from groundscope.behaviour.contexts import SLOT, Context, ContextSet
 from groundscope.behaviour.cooccurrence import Exposure
 from groundscope.behaviour.layout import CONTEXTS, contexts_table, overlap
@@ -59,6 +65,26 @@ def test_frames_that_favour_words_can_be_left_out(model, vocabulary, nouns, cont
 
     with pytest.raises(StudyError, match="the most neutral is"):
         gain_in_neutral_frames(found.surprisal, found.gain, audit, threshold=0.0)
+
+
+def test_the_most_neutral_frames_are_added_one_by_one(model, vocabulary, nouns, contexts):
+    chunks = np.random.default_rng(0).integers(0, len(vocabulary), size=(9, 30), dtype=np.int32)
+    seen = Exposure.of(chunks, vocabulary, nouns).at(np.ones(9, dtype=np.int64))
+    found = measure(model, vocabulary, nouns, contexts, seen, BehaviourOptions(), IDENTITY)
+    audit = audit_frames(model, vocabulary, nouns, contexts, IDENTITY)
+    table = neutral_frames(found.surprisal, found.gain, audit, resamples=100)
+    assert NEUTRAL_FRAMES.conform(table).equals(table)
+    assert table.height == 2 * len(contexts.shared)
+    forward = table.filter(direction="env2lan").sort("n_contexts")
+    assert forward["within_nats"].to_list() == sorted(audit["preference_nats"])
+    for row in forward.iter_rows(named=True):
+        fewer = gain_in_neutral_frames(found.surprisal, found.gain, audit, row["within_nats"])
+        assert row["gain_nats"] == pytest.approx(fewer.filter(direction="env2lan")["gain_nats"].mean(), abs=1e-9)
+
+    own = ContextSet(contexts.shared[1:], {"horse": contexts.shared[:1]})
+    found = measure(model, vocabulary, nouns, own, seen, BehaviourOptions(), IDENTITY)
+    audit = audit_frames(model, vocabulary, nouns, own, IDENTITY)
+    assert neutral_frames(found.surprisal, found.gain, audit).is_empty()
 
 
 def test_overlap_equals_a_plain_search():

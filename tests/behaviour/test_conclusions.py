@@ -15,8 +15,10 @@ from groundscope.behaviour.dose import DOSE, dose
 from groundscope.behaviour.generalisation import (
     CATEGORIES,
     CROSSED,
+    KINDS,
     REPLICATION,
     by_category,
+    by_kind,
     crossed_evidence,
     replication,
 )
@@ -69,6 +71,7 @@ def surprisal_table(onset, n_contexts=8, seeds=(1, 2), noise=0.3):
                     who = {
                         "arch": "transformer", "seed": seed, "step": step, "tokens_seen": step * 100,
                         "weight_hash": "x", "direction": "env2lan", "context": f"c{context}", "word": word,
+                        "kind": "noun",
                     }  # fmt: skip
                     rows.append({**who, "condition": "match", "surprisal_nats": 6 - gain})
                     rows.append({**who, "condition": "mismatch", "surprisal_nats": 6.0})
@@ -190,6 +193,23 @@ def test_categories_are_replications_of_their_words():
     assert table.filter(category="animals")["n_words"].unique().item() == 20
     end = gain.filter((pl.col("step") == 800) & (pl.col("word") < "w20"))["gain_nats"].mean()
     assert table.filter(category="animals", step=800)["gain_nats"].item() == pytest.approx(end)
+
+
+def test_kinds_of_words_are_told_apart():
+    nouns = gain_table(RISE, np.linspace(0, 2, 12))
+    verbs = gain_table(RISE, np.linspace(0, 1, 12)).with_columns(
+        pl.lit("verb").alias("kind"), pl.concat_str(pl.lit("to "), "word").alias("word")
+    )
+    table = by_kind(pl.concat([nouns, verbs]), resamples=100)
+    assert KINDS.conform(table).equals(table)
+    assert table.filter(kind="noun").drop("kind").equals(replication(nouns, resamples=100))
+    assert table.filter(kind="verb", step=800)["gain_nats"].item() == pytest.approx(1, abs=0.1)
+    both = pl.concat(
+        [surprisal_table(np.full(60, 5)), surprisal_table(np.full(60, 3)).with_columns(kind=pl.lit("verb"))]
+    )
+    crossed = crossed_evidence(both)
+    assert crossed["kind"].unique().sort().to_list() == ["noun", "verb"]
+    assert crossed.filter(kind="noun").equals(crossed_evidence(both.filter(kind="noun")))
 
 
 def test_crossed_evidence_agrees_with_words_and_contexts():

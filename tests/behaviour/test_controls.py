@@ -83,13 +83,13 @@ def test_every_control_is_a_measurement(tiny_model, speaking, nouns, contexts, e
 
 def test_no_controls_asked_for_is_an_empty_table(tiny_model, speaking, nouns, contexts, exposure):
     seen = exposure.at(np.ones(60, dtype=np.int64))
-    table = measure_controls(tiny_model, speaking, nouns, contexts, seen, BehaviourOptions(), IDENTITY)
+    table = measure_controls(tiny_model, speaking, nouns, contexts, seen, BehaviourOptions(controls=()), IDENTITY)
     assert table.is_empty()
     assert control_evidence(table).is_empty()
 
 
 def test_verbs_have_no_held_out_frames(tiny_model, speaking, nouns, contexts, exposure):
-    options = BehaviourOptions(kind="verb", controls=(Control.HELD_OUT,))
+    options = BehaviourOptions(kinds=("verb",), controls=(Control.HELD_OUT,))
     seen = exposure.at(np.ones(60, dtype=np.int64))
     with pytest.raises(StudyError, match="no shipped contexts 'verbs-held-out'"):
         measure_controls(tiny_model, speaking, nouns, contexts, seen, options, IDENTITY)

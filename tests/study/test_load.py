@@ -83,7 +83,11 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ),
         ({"models": {"..": {"preset": "lstm-4"}}}, "names a folder"),
         ({"seeds": [-1]}, "seeds.0"),
-        ({"behaviour": {"controls": ["shuffled"]}}, "studies do not run controls yet"),
+        ({"behaviour": {"controls": ["shufled"]}}, "behaviour.controls.0: input should be 'one_vocabulary'"),
+        ({"behaviour": {"controls": ["shuffled"] * 2}}, "behaviour.controls: 'shuffled' is listed twice"),
+        ({"behaviour": {"controls_at": [7]}}, "behaviour.controls_at names step 7, which is no checkpoint"),
+        ({"ablation": {"models": ["u"]}}, "ablation.models: there is no model 'u'"),
+        ({"ablation": {"remove": [101]}}, "ablation.remove.0: input should be less than or equal to 100"),
         ({"seeds": [10**30]}, "seeds.0"),
     ],
 )

@@ -23,6 +23,7 @@ WORD_EMERGENCE = TableSchema(
         Column("arch", pl.String(), "name of the model in the study file"),
         Column("direction", pl.String(), "cue to target"),
         Column("word", pl.String(), "the word that is predicted"),
+        Column("kind", pl.String(), "noun, verb or adjective"),
         Column("category", pl.String(), "category within the kind"),
         Column("n_seeds", pl.Int64(), "seeds"),
         Column("emergence_step", pl.Int64(), "first checkpoint after which p stays below .05; null: none"),
@@ -138,6 +139,7 @@ def _emergence_of_words(rows: pl.DataFrame, level: float) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "word": words,
+            "kind": rows["kind"].gather_every(len(steps) * n_seeds),
             "category": rows["category"].gather_every(len(steps) * n_seeds),
             "n_seeds": n_seeds,
             "emergence_step": [at_each_step[at] for at in lasting_from(level - combined)],

@@ -8,6 +8,7 @@ import polars as pl
 import torch
 
 from groundscope.behaviour.contexts import Context, ContextSet
+from groundscope.behaviour.generalisation import REPLICATION, replication
 from groundscope.behaviour.measure import GAIN
 from groundscope.behaviour.prompts import targets
 from groundscope.behaviour.surprisal import surprisal
@@ -23,12 +24,25 @@ AUDIT = TableSchema(
     "one LAN frame at one checkpoint, without any scene",
     (
         *CHECKPOINT_COLUMNS,
-        Column("context", pl.String(), "name of the context"),
+        Column("kind", pl.String(), "noun, verb or adjective: the words that may follow the frame"),
+        Column("context", pl.String(), "name of the context, within the kind"),
+        Column("frame", pl.String(), "the sentence up to the predicted word"),
         Column("mean_nats", pl.Float64(), "mean surprisal of the words after the frame alone"),
         Column("spread_nats", pl.Float64(), "standard deviation over words of that surprisal"),
         Column("preference_nats", pl.Float64(), "standard deviation of what is the frame's own doing, not the words'"),
         Column("easiest", pl.String(), "the word that the frame favours most, against other frames"),
         Column("hardest", pl.String(), "the word that the frame disfavours most"),
+    ),
+)
+
+NEUTRAL_FRAMES = TableSchema(
+    "neutral_frames",
+    "one architecture at its last checkpoint in the most neutral frames alone, seeds as replicates",
+    (
+        Column("kind", pl.String(), "noun, verb or adjective"),
+        Column("n_contexts", pl.Int64(), "frames kept, the most neutral ones"),
+        Column("within_nats", pl.Float64(), "largest preference among them (table audit, mean over models and seeds)"),
+        *REPLICATION.columns,
     ),
 )
 
@@ -40,7 +54,7 @@ def audit_frames(
     contexts: ContextSet,
     identity: Mapping[str, Any],
 ) -> pl.DataFrame:
-    """Return table `AUDIT`: how much each LAN frame favours some of the words by itself.
+    """Return table `AUDIT` of words of one kind: how much each LAN frame favours some of them by itself.
 
     Words differ in surprisal after any frame, because they differ in frequency. What a frame adds is the residual of
     surprisal [frame, word] after its row and column means; ``preference_nats`` is its standard deviation. With a single
@@ -57,7 +71,9 @@ def audit_frames(
     return AUDIT.conform(
         pl.DataFrame(
             {
+                "kind": [words[0].kind.value] * len(frames),
                 "context": list(frames),
+                "frame": [" ".join(context.lan) for context in frames.values()],
                 "mean_nats": table.mean(axis=1),
                 "spread_nats": table.std(axis=1, ddof=1),
                 "preference_nats": residual.std(axis=1, ddof=1),
@@ -75,21 +91,78 @@ def gain_in_neutral_frames(
 
     A frame is judged by its ``preference_nats`` at the last checkpoint of each model and seed, averaged over them.
     ``p_scene`` comes back as null, for the tables do not hold single scenes.
-    Raises StudyError when no frame passes.
+    Raises StudyError as `frames_within` does.
     """
-    last = audit.filter(pl.col("step") == pl.col("step").max().over("arch", "seed"))
-    preferences = last.group_by("context").agg(pl.col("preference_nats").mean()).sort("preference_nats")
-    passed = preferences.filter(pl.col("preference_nats") <= threshold)["context"]
-    if passed.is_empty():
-        best = preferences.row(0, named=True)
+    return _gain_in(frames_within(audit, threshold), surprisal, gain)
+
+
+def frames_within(audit: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """Return (kind, context, preference_nats) of the frames that pass; StudyError when none of some kind does."""
+    preferences = _preferences(audit)
+    passed = preferences.filter(pl.col("preference_nats") <= threshold)
+    lost = preferences.join(passed, on="kind", how="anti")
+    if lost.height:
+        best = lost.row(0, named=True)
         raise StudyError(
-            f"No frame favours words by at most {threshold} nats; the most neutral is '{best['context']}' with "
-            f"{best['preference_nats']:.2f}. Raise the threshold."
+            f"No frame for {best['kind']}s favours words by at most {threshold} nats; the most neutral is "
+            f"'{best['context']}' with {best['preference_nats']:.2f}. Raise behaviour.neutral_within."
         )
-    kept = surprisal.filter(pl.col("context").is_in(passed.to_list()))
-    keys = ["arch", "seed", "step", "direction", "word"]
+    return passed
+
+
+def neutral_frames(
+    surprisal: pl.DataFrame,
+    gain: pl.DataFrame,
+    audit: pl.DataFrame,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Return table `NEUTRAL_FRAMES`: G at the last checkpoint in the n most neutral frames, for every n.
+
+    If frames that favour words made the gain, it would vanish with them. Kinds of which some words have contexts of
+    their own are left out, for there the words would change with the frames.
+    """
+    last = pl.col("step") == pl.col("step").max().over("arch", "seed")
+    at_the_end, gain_then = surprisal.filter(last), gain.filter(last)
+    crossed = _kinds_with_shared_frames(at_the_end)
+    frames = []
+    for (kind,), ranked in _preferences(audit).group_by("kind", maintain_order=True):
+        if kind not in crossed:
+            continue
+        for n in range(1, ranked.height + 1):
+            found = _gain_in(ranked.head(n), at_the_end, gain_then.filter(kind=kind))
+            table = replication(found, resamples=resamples, confidence=confidence, seed=seed)
+            frames.append(
+                table.with_columns(
+                    pl.lit(kind).alias("kind"),
+                    pl.lit(n).alias("n_contexts"),
+                    pl.lit(ranked["preference_nats"][n - 1]).alias("within_nats"),
+                )
+            )
+    return NEUTRAL_FRAMES.conform(pl.concat(frames)) if frames else NEUTRAL_FRAMES.frame([])
+
+
+def _kinds_with_shared_frames(surprisal: pl.DataFrame) -> list[str]:
+    words = pl.col("word").n_unique()
+    shared = surprisal.select("kind", (words.over("kind", "context") == words.over("kind")).alias("shared"))
+    return shared.group_by("kind").agg(pl.col("shared").all()).filter("shared")["kind"].to_list()
+
+
+def _preferences(audit: pl.DataFrame) -> pl.DataFrame:
+    """The frames of each kind, most neutral first: kind, context, preference_nats over models and seeds at the end."""
+    last = audit.filter(pl.col("step") == pl.col("step").max().over("arch", "seed"))
+    mean = last.group_by("kind", "context").agg(pl.col("preference_nats").mean())
+    return mean.sort("kind", "preference_nats", "context")
+
+
+def _gain_in(frames: pl.DataFrame, surprisal: pl.DataFrame, gain: pl.DataFrame) -> pl.DataFrame:
+    """Table ``gain`` over ``frames`` (kind, context) alone."""
+    keys = ["arch", "seed", "step", "direction", "kind", "word"]
     means = (
-        kept.group_by(*keys, "condition")
+        surprisal.join(frames, on=["kind", "context"], how="semi")
+        .group_by(*keys, "condition")
         .agg(pl.col("surprisal_nats").mean(), pl.col("context").n_unique().alias("n_contexts"))
         .pivot("condition", index=[*keys, "n_contexts"], values="surprisal_nats")
         .rename({"match": "match_nats", "mismatch": "mismatch_nats"})

@@ -19,6 +19,7 @@ CROSSED = TableSchema(
     (
         *CHECKPOINT_COLUMNS,
         Column("direction", pl.String(), "cue to target"),
+        Column("kind", pl.String(), "noun, verb or adjective"),
         Column("n_words", pl.Int64(), "words"),
         Column("n_contexts", pl.Int64(), "contexts"),
         Column("gain_nats", pl.Float64(), "mean grounding information gain G"),
@@ -51,6 +52,11 @@ REPLICATION = TableSchema(
     ),
 )
 
+KINDS = TableSchema(
+    "kinds",
+    "the words of one kind in one architecture at one checkpoint, seeds as replicates",
+    (Column("kind", pl.String(), "noun, verb or adjective"), *REPLICATION.columns),
+)
 CATEGORIES = TableSchema(
     "categories",
     "one category of words in one architecture at one checkpoint, seeds as replicates",
@@ -75,7 +81,7 @@ def crossed_evidence(surprisal: pl.DataFrame, *, confidence: float = 0.95) -> pl
         .sort("word", "context")
     )
     rows = []
-    keys = [column.name for column in CHECKPOINT_COLUMNS] + ["direction"]
+    keys = [*(column.name for column in CHECKPOINT_COLUMNS), "direction", "kind"]
     for key, cells in gains.group_by(keys, maintain_order=True):
         n_words, n_contexts = cells["word"].n_unique(), cells["context"].n_unique()
         if len(cells) != n_words * n_contexts or min(n_words, n_contexts) < 2:
@@ -95,7 +101,7 @@ def crossed_evidence(surprisal: pl.DataFrame, *, confidence: float = 0.95) -> pl
                 "residual_sd_nats": float(found.residual_sd),
             }
         )
-    return CROSSED.frame(rows).sort("arch", "direction", "seed", "step")
+    return CROSSED.frame(rows).sort("arch", "direction", "kind", "seed", "step")
 
 
 def aligned(courses: Sequence[Course]) -> list[Course]:
@@ -154,13 +160,24 @@ def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     return REPLICATION.conform(pl.concat(frames)).with_columns(pl.selectors.float().fill_nan(None))
 
 
+def by_kind(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:
+    """Return table `KINDS`: `replication` within each kind of word."""
+    return _within(("kind",), KINDS, gain, resamples, confidence, seed)
+
+
 def by_category(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:
     """Return table `CATEGORIES`: `replication` within each kind and category of at least two words."""
-    several = gain.filter(pl.col("word").n_unique().over("kind", "category") > 1)
+    return _within(("kind", "category"), CATEGORIES, gain, resamples, confidence, seed)
+
+
+def _within(
+    keys: tuple[str, ...], schema: TableSchema, gain: pl.DataFrame, resamples: int, confidence: float, seed: int
+) -> pl.DataFrame:
+    several = gain.filter(pl.col("word").n_unique().over(keys) > 1).sort(keys)
     frames = [
         replication(rows, resamples=resamples, confidence=confidence, seed=seed).with_columns(
-            pl.lit(kind).alias("kind"), pl.lit(category).alias("category")
+            pl.lit(value).alias(key) for key, value in zip(keys, values, strict=True)
         )
-        for (kind, category), rows in several.sort("kind", "category").group_by("kind", "category", maintain_order=True)
+        for values, rows in several.group_by(keys, maintain_order=True)
     ]
-    return CATEGORIES.conform(pl.concat(frames)) if frames else CATEGORIES.frame([])
+    return schema.conform(pl.concat(frames)) if frames else schema.frame([])

@@ -18,7 +18,9 @@ CONTEXTS = TableSchema(
     "contexts",
     "one context in one direction and shape",
     (
-        Column("context", pl.String(), "name of the context"),
+        Column("kind", pl.String(), "noun, verb or adjective"),
+        Column("context", pl.String(), "name of the context, within the kind"),
+        Column("held_out", pl.Boolean(), "whether it is of the control with frames that are unlikely in any corpus"),
         Column("word", pl.String(), "the word whose own context it is; null: shared by all"),
         Column("direction", pl.String(), "cue to target"),
         Column("shape", pl.String(), "plain, single_word, filler_first or distant"),
@@ -42,6 +44,8 @@ def contexts_table(
     chunks: Int[np.ndarray, "n_chunks length"],
     directions: Iterable[Direction] = (Direction.ENV2LAN,),
     shapes: Iterable[Shape] = (Shape.PLAIN,),
+    *,
+    held_out: bool = False,
 ) -> pl.DataFrame:
     """Return table `CONTEXTS`: where cue and target stand, what else is there, what training has seen of the frame."""
     entries = [(context, None) for context in contexts.shared]
@@ -49,14 +53,18 @@ def contexts_table(
     cases = [(d, s, context, word) for d in directions for s in shapes for context, word in entries]
     spoken = [_spoken(context, direction) for direction, _, context, _ in cases]
     frames = [_ids(frame, case[0].target, vocabulary) for frame, case in zip(spoken, cases, strict=True)]
-    longest, counts = overlap(chunks, frames)
+    known = list(dict.fromkeys(map(tuple, frames)))  # shapes share their frames
+    seen = dict(zip(known, zip(*overlap(chunks, known), strict=True), strict=True))
     listed = {word.form for word in candidates(words[0].kind)}
     rows = []
-    for (direction, shape, context, word), frame, found, count in zip(cases, spoken, longest, counts, strict=True):
+    for (direction, shape, context, word), frame, ids in zip(cases, spoken, frames, strict=True):
+        longest, count = seen[tuple(ids)]
         prompts = render(context, [words[0].form], vocabulary, direction, shape)
         rows.append(
             {
+                "kind": words[0].kind.value,
                 "context": context.name,
+                "held_out": held_out,
                 "word": word,
                 "direction": direction.value,
                 "shape": shape.value,
@@ -68,7 +76,7 @@ def contexts_table(
                 "unknown_share": len(unknown_words(context, vocabulary)) / (len(context.env) + len(context.lan)),
                 "frame": " ".join(frame),
                 "frame_count": int(count),
-                "frame_overlap": int(found) / len(frame),
+                "frame_overlap": int(longest) / len(frame),
             }
         )
     return CONTEXTS.frame(rows)

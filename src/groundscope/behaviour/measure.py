@@ -29,8 +29,9 @@ SURPRISAL = TableSchema(
     (
         *CHECKPOINT_COLUMNS,
         _DIRECTION,
-        Column("context", pl.String(), "name of the context"),
+        Column("context", pl.String(), "name of the context, within the kind"),
         Column("word", pl.String(), "the word that is predicted"),
+        Column("kind", pl.String(), "noun, verb or adjective"),
         Column("condition", pl.String(), "match: the cue is the word's own; mismatch: mean over the other cues"),
         Column("surprisal_nats", pl.Float64(), "-ln P(word | context)"),
     ),
@@ -140,10 +141,11 @@ def gain_table(
 
 def _surprisal_table(readings: Readings, words: Sequence[Word], who: Mapping[str, Any]) -> pl.DataFrame:
     forms = np.array([word.form for word in words])[readings.word]
+    kinds = np.array([word.kind.value for word in words])[readings.word]
     conditions = {"match": readings.match, "mismatch": readings.mismatch}
     return pl.concat(
         SURPRISAL.conform(
-            pl.DataFrame({"context": readings.context, "word": forms, "surprisal_nats": values})
+            pl.DataFrame({"context": readings.context, "word": forms, "kind": kinds, "surprisal_nats": values})
             .with_columns(pl.col("surprisal_nats").fill_nan(None), pl.lit(condition).alias("condition"))
             .with_columns(pl.lit(value).alias(name) for name, value in who.items())
         )

@@ -2,13 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from groundscope.behaviour.mismatch import Mismatch
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.words import Kind
+from groundscope.corpus.ablation import Arm
+from groundscope.trajectory.at import AT, At
 
 
 class Control(StrEnum):
@@ -41,7 +43,12 @@ class BehaviourOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind = Field(default=Kind.NOUN, description="noun, verb or adjective")
+    kinds: tuple[Kind, ...] = Field(
+        default=(Kind.NOUN,),
+        min_length=1,
+        description="noun, verb, adjective; the first is the one that conclusions are about, and words, contexts and "
+        "controls are its own: further kinds take the shipped words and contexts",
+    )
     words: Literal["listed", "paper"] | tuple[str, ...] = Field(
         default="listed", description="listed: the shipped words of the kind; paper: the hundred nouns; or a list"
     )
@@ -57,7 +64,27 @@ class BehaviourOptions(BaseModel):
     )
     mismatches: int = Field(default=10, ge=1, description="mismatched scenes per word where a rule chooses some")
     controls: tuple[Control, ...] = Field(
-        default=(), description="measurements beside the main one, at every checkpoint; each costs about as much"
+        default=(
+            Control.SHUFFLED,
+            Control.ONE_VOCABULARY,
+            Control.SINGLE_WORD,
+            Control.FILLER_FIRST,
+            Control.MISMATCH_SAME_CATEGORY,
+            Control.MISMATCH_FREQUENCY,
+        ),
+        description="measurements beside the main one; each costs about as much as one direction, and those that only "
+        "choose other scenes cost that once for all of them",
+    )
+    controls_at: At = Field(default="few", description=AT)
+    neutral_within: float | None = Field(
+        default=None,
+        gt=0,
+        description="nats; leave out frames whose own preference among the words is larger (table audit); single words "
+        "are not tested then; none: keep all",
+    )
+    acquisition: Path | None = Field(
+        default=None,
+        description="a CSV file with columns definition and aoa_months_50pct: the ages at which children say the words",
     )
     window: int | None = Field(
         default=None,
@@ -65,4 +92,44 @@ class BehaviourOptions(BaseModel):
         description="tokens from scene word to spoken word that count as co-occurring; none: a chunk",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the forwards; normalisers are fp32")
-    seed: int = Field(default=0, description="seed of sampled mismatches")
+    seed: int = Field(default=0, description="seed of sampled mismatches and of shuffled scenes")
+
+    @field_validator("kinds", "controls")
+    @classmethod
+    def _once(cls, asked: tuple[StrEnum, ...]) -> tuple[StrEnum, ...]:
+        return _distinct(asked)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of word that conclusions are about."""
+        return self.kinds[0]
+
+
+class AblationStudy(BaseModel):
+    """Models trained again without co-occurrence: which doses, which arms, which of the study's models."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    remove: tuple[Annotated[int, Field(ge=0, le=100)], ...] = Field(
+        default=(0, 25, 50, 75, 90, 100),
+        min_length=1,
+        description="percent of the co-occurring chunks to remove; 0 is the study's own training",
+    )
+    arms: tuple[Arm, ...] = Field(
+        default=tuple(Arm), min_length=1, description="cooccurring: those chunks; control: as many of the others"
+    )
+    models: tuple[str, ...] | None = Field(default=None, description="names of models of the study; none: all")
+    at: At = Field(default="few", description=f"measured {AT}; no other weights of these trainings are kept")
+    seed: int = Field(default=0, description="of the choice of chunks")
+
+    @field_validator("remove", "arms")
+    @classmethod
+    def _once(cls, asked: tuple[Any, ...]) -> tuple[Any, ...]:
+        return _distinct(asked)
+
+
+def _distinct(asked: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = next((item for item in asked if asked.count(item) > 1), None)
+    if twice is not None:
+        raise ValueError(f"'{twice}' is listed twice")
+    return asked

@@ -6,17 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from groundscope.behaviour.options import BehaviourOptions
+from groundscope.behaviour.options import AblationStudy, BehaviourOptions
 from groundscope.corpus.captions import CaptionOptions
 from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
 from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
-from groundscope.errors import ModelError, StudyError
+from groundscope.errors import ModelError, StudyError, did_you_mean
 from groundscope.models.presets import preset
 from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
+from groundscope.training.schedule import checkpoint_steps
+from groundscope.trajectory.at import steps_at
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -113,6 +115,7 @@ class Study(Section):
     )
     training: TrainConfig = Field(default=TrainConfig.model_validate({}), description="training of every architecture")
     behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
+    ablation: AblationStudy | None = Field(default=None, description="training again without co-occurrence; none: not")
     statistics: StatisticsOptions = Field(default=StatisticsOptions(), description="intervals and tests")
 
     @field_validator("models")
@@ -135,16 +138,28 @@ class Study(Section):
         return seeds
 
     @model_validator(mode="after")
-    def _measured(self) -> "Study":
-        if self.behaviour.controls:
-            raise ValueError("behaviour.controls: studies do not run controls yet; call behaviour.measure_controls")
+    def _trainable(self) -> "Study":
+        for name in self.models:
+            config = self.training_of(name)
+            steps = checkpoint_steps(config.checkpoints, config.steps)
+            steps_at(self.behaviour.controls_at, steps, "behaviour.controls_at")
+            if self.ablation and name in self.ablated_models:
+                steps_at(self.ablation.at, steps, "ablation.at")
         return self
 
     @model_validator(mode="after")
-    def _trainable(self) -> "Study":
-        for name in self.models:
-            self.training_of(name)
+    def _ablatable(self) -> "Study":
+        for name in self.ablated_models:
+            if name not in self.models:
+                raise StudyError(f"ablation.models: there is no model '{name}'.{did_you_mean(name, self.models)}")
         return self
+
+    @property
+    def ablated_models(self) -> tuple[str, ...]:
+        """The models that are trained again without co-occurrence."""
+        if self.ablation is None:
+            return ()
+        return tuple(self.models) if self.ablation.models is None else self.ablation.models
 
     def training_of(self, model: str) -> TrainConfig:
         """The training settings of one architecture: the study's, with its own on top."""

@@ -88,8 +88,10 @@ def _absolute(study: Study, folder: Path) -> Study:
         case _:
             pass
     behaviour = study.behaviour
-    if behaviour.contexts is not None:
-        behaviour = behaviour.model_copy(update={"contexts": anchored(behaviour.contexts, folder)})
+    files = {"contexts": behaviour.contexts, "acquisition": behaviour.acquisition}
+    behaviour = behaviour.model_copy(
+        update={option: anchored(path, folder) for option, path in files.items() if path is not None}
+    )
     return study.model_copy(update={"corpus": corpus, "behaviour": behaviour})
 
 

@@ -3,15 +3,20 @@
 from pathlib import Path
 
 from groundscope.study.cell import Cell
-from groundscope.study.cells import behaviour, corpus, report, tables, train, words
+from groundscope.study.cells import behaviour, contexts, controls, corpus, report, tables, train, words
 from groundscope.study.cells.report import WritePage
 from groundscope.study.config import Study
 
 
 def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """Return the cells of ``study`` in an order in which each stands behind what it reads."""
-    measured = [*train.cells(study, run), *behaviour.cells(study, run)]
-    statistics = [*tables.training_cells(study, run), *behaviour.statistics_cells(study, run)]
+    measured = [*train.cells(study, run), *behaviour.cells(study, run), *controls.cells(study, run)]
+    statistics = [
+        *tables.training_cells(study, run),
+        *behaviour.statistics_cells(study, run),
+        *controls.statistics_cells(study, run),
+        *contexts.statistics_cells(study, run),
+    ]
     return [
         *corpus.cells(study),
         *words.cells(study, run),

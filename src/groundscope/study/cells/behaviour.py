@@ -1,77 +1,204 @@
-"""Cells `behaviour/MODEL/seed-S/step-N`: surprisal and gain of one checkpoint; `statistics/behaviour`: the evidence."""
+"""Cells `behaviour/MODEL/seed-S/step-N`: surprisal, gain and audit of one checkpoint; `statistics/behaviour`: evidence.
 
-from collections.abc import Iterator
+`statistics/generality` asks whether the evidence holds for other contexts, seeds, kinds of words and frames, and
+`statistics/words` when each word is grounded.
+"""
+
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+
+from groundscope.behaviour.acquisition import (
+    ACQUISITION,
+    WORD_EMERGENCE,
+    acquisition,
+    read_acquisition,
+    word_emergence,
+)
+from groundscope.behaviour.audit import (
+    AUDIT,
+    NEUTRAL_FRAMES,
+    audit_frames,
+    frames_within,
+    gain_in_neutral_frames,
+    neutral_frames,
+)
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
-from groundscope.behaviour.cooccurrence import Exposure
+from groundscope.behaviour.cooccurrence import Exposure, Seen
 from groundscope.behaviour.evidence import EVIDENCE, evidence
+from groundscope.behaviour.generalisation import (
+    CATEGORIES,
+    CROSSED,
+    KINDS,
+    REPLICATION,
+    by_category,
+    by_kind,
+    crossed_evidence,
+    replication,
+)
 from groundscope.behaviour.measure import GAIN, SURPRISAL, measure
 from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.chunks import Corpus
+from groundscope.files import sha256_file
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import Point, all_points
 from groundscope.study.cells.words import SHIPPED, chosen
 from groundscope.study.config import Study
-from groundscope.tables import read_table
+from groundscope.study.paths import located
+from groundscope.tables import TableSchema, read_table
 
-MEASURES = ("study.cells.behaviour", "behaviour.measure", "behaviour.cooccurrence", "trajectory.checkpoints", *SHIPPED)
-WEIGHS = ("study.cells.behaviour", "behaviour.evidence", "behaviour.conclusions")
+MEASURES = (
+    "study.cells.behaviour",
+    "study.cells.words",
+    "behaviour.measure",
+    "behaviour.audit",
+    "behaviour.cooccurrence",
+    "trajectory.checkpoints",
+    *SHIPPED,
+)
+WEIGHS = (
+    "study.cells.behaviour",
+    "behaviour.acquisition",
+    "behaviour.audit",
+    "behaviour.conclusions",
+    "behaviour.evidence",
+    "behaviour.generalisation",
+)
+MEASURED = {"kinds", "directions", "mismatch", "mismatches", "window", "precision", "seed"}
+"""What of the options a measurement depends on, besides the words and contexts that cell `words` chose."""
+TABLES = (SURPRISAL, GAIN, AUDIT)
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield one cell per checkpoint."""
     for point in all_points(study):
-        yield Cell(
-            name=f"behaviour/{point.place}",
-            code=MEASURES,
-            settings=study.behaviour.model_dump(mode="json"),
-            inputs=(Source("corpus"), Source("words"), point.weights),
-            work=partial(_measure, study, run, point),
-        )
+        yield behaviour_cell(study, run, point)
+
+
+def behaviour_cell(study: Study, run: Path, point: Point) -> Cell:
+    """Return the cell that measures one checkpoint, on the words of the study whatever it was trained on."""
+    return Cell(
+        name=f"{point.branch}behaviour/{point.place}",
+        code=MEASURES,
+        settings=study.behaviour.model_dump(mode="json", include=MEASURED),
+        inputs=(Source("corpus"), Source("words"), Source(point.training.corpus), point.weights),
+        work=partial(_measure, study, run, point),
+    )
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
-    """Yield the cell that weighs what `cells` measured."""
+    """Yield the cells that weigh what `cells` measured."""
+    behaviour, weighing = study.behaviour, study.statistics.model_dump(mode="json")
     yield Cell(
         name="statistics/behaviour",
         code=WEIGHS,
-        settings=study.statistics.model_dump(mode="json"),
+        settings={**weighing, "kind": behaviour.kind, "neutral_within": behaviour.neutral_within},
         inputs=(Source("words"), *(Source(cell.name) for cell in cells(study, run))),
         work=partial(_weigh, study, run),
         tolerant=True,
     )
+    yield Cell(
+        name="statistics/generality",
+        code=WEIGHS,
+        settings=weighing,
+        inputs=tuple(Source("statistics/behaviour", schema.name) for schema in TABLES),
+        work=partial(_generalise, study, run),
+    )
+    yield Cell(
+        name="statistics/words",
+        code=WEIGHS,
+        settings=weighing,
+        inputs=(Source("statistics/behaviour", GAIN.name),),
+        files=_ages_hash(study),
+        work=partial(_words, study, run),
+    )
 
 
-def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    corpus = Corpus.open(run / "corpus")
-    words, contexts = chosen(study, corpus)
-    checkpoint, identity = point.open(run)
+def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...]) -> Seen:
+    """Return what training had shown of ``words`` by this checkpoint."""
+    corpus = Corpus.open(run / point.training.corpus)
     exposure = _exposure(corpus.path, corpus.card.content_hash, words, study.behaviour.window)
-    seen = exposure.at(point.trajectory(run).order.seen(point.step))
-    found = measure(checkpoint.load(), corpus.vocabulary, words, contexts, seen, study.behaviour, identity)
-    return kept(folder, {SURPRISAL: found.surprisal, GAIN: found.gain})
+    return exposure.at(point.trajectory(run).order.seen(point.step))
 
 
-@lru_cache(maxsize=1)  # one study measures one set of words in one corpus, at many checkpoints
+@lru_cache(maxsize=4)  # a study measures a few kinds of words in one corpus, at many checkpoints
 def _exposure(path: Path, content_hash: str, words: tuple[Word, ...], window: int | None) -> Exposure:
     corpus = Corpus.open(path)
     return Exposure.of(corpus.chunks, corpus.vocabulary, words, window=window)
 
 
+def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    corpus = Corpus.open(run / "corpus")
+    checkpoint, identity = point.open(run)
+    model, options = checkpoint.load(), study.behaviour
+    parts: dict[TableSchema, list[pl.DataFrame]] = {schema: [] for schema in TABLES}
+    for kind in options.kinds:
+        words, contexts = chosen(study, corpus, kind)
+        seen = seen_by(study, run, point, words)
+        found = measure(model, corpus.vocabulary, words, contexts, seen, options, identity)
+        audit = audit_frames(model, corpus.vocabulary, words, contexts, identity)
+        for schema, table in zip(TABLES, (*found, audit), strict=True):
+            parts[schema].append(table)
+    return kept(folder, {schema: pl.concat(tables) for schema, tables in parts.items()})
+
+
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    gain = joined(run, upstream, "behaviour/", GAIN)
+    surprisal, gain, audit = (joined(run, upstream, "behaviour/", schema) for schema in TABLES)
+    within = study.behaviour.neutral_within
+    if within is not None and not audit.is_empty():
+        gain = gain_in_neutral_frames(surprisal, gain, audit, within)
+        surprisal = surprisal.join(frames_within(audit, within), on=["kind", "context"], how="semi")
+    main = gain.filter(kind=study.behaviour.kind.value)
     weighing = study.statistics.model_dump()
     return kept(
         folder,
         {
-            SURPRISAL: joined(run, upstream, "behaviour/", SURPRISAL),
+            SURPRISAL: surprisal,
             GAIN: gain,
-            EVIDENCE: evidence(gain, **weighing),
-            CONCLUSIONS: conclusions(gain, **weighing),
+            AUDIT: audit,
+            EVIDENCE: evidence(main, **weighing),
+            CONCLUSIONS: conclusions(main, **weighing),
             WORDS: read_table(run / "words" / "words.parquet", WORDS),
         },
     )
+
+
+def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    surprisal, gain, audit = (_weighed(run, schema) for schema in TABLES)
+    weighing = study.statistics.model_dump()
+    return kept(
+        folder,
+        {
+            CROSSED: crossed_evidence(surprisal, confidence=study.statistics.confidence),
+            REPLICATION: replication(gain.filter(kind=study.behaviour.kind.value), **weighing),
+            KINDS: by_kind(gain, **weighing),
+            CATEGORIES: by_category(gain, **weighing),
+            NEUTRAL_FRAMES: neutral_frames(surprisal, gain, audit, **weighing),
+        },
+    )
+
+
+def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    gain = _weighed(run, GAIN)
+    words = word_emergence(gain)
+    tables = {WORD_EMERGENCE: words}
+    if study.behaviour.acquisition:
+        ages = read_acquisition(located(study.behaviour.acquisition))
+        tables[ACQUISITION] = acquisition(words, gain, ages, **study.statistics.model_dump())
+        known = words["word"].is_in(list(ages))
+        progress.say(f"  {words.filter(known)['word'].n_unique()} of {words['word'].n_unique()} words have an age.")
+    return kept(folder, tables)
+
+
+def _weighed(run: Path, schema: TableSchema) -> pl.DataFrame:
+    return read_table(run / "statistics" / "behaviour" / f"{schema.name}.parquet", schema)
+
+
+def _ages_hash(study: Study) -> Mapping[str, Any]:
+    path = located(study.behaviour.acquisition) if study.behaviour.acquisition else None
+    return {"acquisition": sha256_file(path)} if path and path.is_file() else {}

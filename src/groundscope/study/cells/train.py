@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json
-from groundscope.models.presets import Config, own_fields, preset
 from groundscope.progress import Progress
+from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
-from groundscope.study.config import ModelSettings, Study
-from groundscope.training.config import FREE_TO_CHANGE
+from groundscope.study.config import Study
+from groundscope.study.disk import refuse_full_disk
+from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
 from groundscope.training.loop import train
 from groundscope.training.schedule import checkpoint_steps
+from groundscope.trajectory.at import At, steps_at
 from groundscope.trajectory.checkpoints import Checkpoint, Trajectory
 
 LOSS_PART = "loss"
@@ -23,21 +25,49 @@ LOSS_PART = "loss"
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield one cell per model and seed."""
     for model in study.models:
-        config = study.training_of(model)
         for seed in study.seeds:
-            yield Cell(
-                name=f"train/{model}/seed-{seed}",
-                code=("training.loop", "models.presets"),
-                settings={
-                    "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-                    "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
-                    "seed": seed,
-                },
-                inputs=(Source("corpus", CHUNKS),),
-                after=("words",),  # a study whose words never reach the count must not train first
-                work=partial(_train, study, run, model, seed),
-                resumable=True,
-            )
+            yield training_cell(study, run, Training(model, seed), study.training_of(model))
+
+
+class Training(NamedTuple):
+    """One model trained with one seed on the study's corpus or, in a ``branch`` of the study, on another."""
+
+    model: str
+    seed: int
+    branch: str = ""
+    """A folder that ends in a slash; empty: the study itself."""
+
+    @property
+    def place(self) -> str:
+        """The rest of the name of every cell about this training."""
+        return f"{self.model}/seed-{self.seed}"
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell that trains."""
+        return f"{self.branch}train/{self.place}"
+
+    @property
+    def corpus(self) -> str:
+        """Name of the cell whose chunks are trained on."""
+        return f"{self.branch}corpus"
+
+
+def training_cell(study: Study, run: Path, training: Training, config: TrainConfig) -> Cell:
+    """Return the cell that trains as ``config`` says."""
+    return Cell(
+        name=training.cell,
+        code=("training.loop", "models.presets"),
+        settings={
+            "model": study.models[training.model].model_dump(mode="json", exclude={"training"}),
+            "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
+            "seed": training.seed,
+        },
+        inputs=(Source(training.corpus, CHUNKS),),
+        after=("words",),  # a study whose words never reach the count must not train first
+        work=partial(_train, study, run, training, config),
+        resumable=True,
+    )
 
 
 class Point(NamedTuple):
@@ -46,20 +76,26 @@ class Point(NamedTuple):
     model: str
     seed: int
     step: int
+    branch: str = ""
+
+    @property
+    def training(self) -> Training:
+        """The training that leaves this checkpoint."""
+        return Training(self.model, self.seed, self.branch)
 
     @property
     def place(self) -> str:
         """The rest of the name of every cell that measures this checkpoint."""
-        return f"{self.model}/seed-{self.seed}/step-{self.step:08d}"
+        return f"{self.training.place}/step-{self.step:08d}"
 
     @property
     def weights(self) -> Source:
         """The input that is this checkpoint's weights."""
-        return Source(f"train/{self.model}/seed-{self.seed}", f"step-{self.step:08d}")
+        return Source(self.training.cell, f"step-{self.step:08d}")
 
     def trajectory(self, run: Path) -> Trajectory:
         """Open the trajectory that the checkpoint is part of."""
-        return Trajectory.open(run / "train" / self.model / f"seed-{self.seed}")
+        return Trajectory.open(run / self.training.cell)
 
     def open(self, run: Path) -> tuple[Checkpoint, dict[str, Any]]:
         """Return the checkpoint and the columns that name it in every table; raises when its weights are damaged."""
@@ -80,33 +116,38 @@ def points(study: Study, model: str, seed: int) -> list[Point]:
     return [Point(model, seed, step) for step in checkpoint_steps(config.checkpoints, config.steps)]
 
 
+def points_at(study: Study, model: str, seed: int, at: At) -> list[Point]:
+    """Return the checkpoints of one training that ``at`` asks for; raises StudyError for a step that is none."""
+    there = points(study, model, seed)
+    steps = steps_at(at, [point.step for point in there])
+    return [point for point in there if point.step in steps]
+
+
 def all_points(study: Study) -> list[Point]:
     """Return every checkpoint of the study."""
     return [point for model in study.models for seed in study.seeds for point in points(study, model, seed)]
 
 
 def _train(
-    study: Study, run: Path, model: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
+    study: Study,
+    run: Path,
+    training: Training,
+    config: TrainConfig,
+    folder: Path,
+    progress: Progress,
+    upstream: Upstream,
 ) -> Digests:
-    corpus = Corpus.open(run / "corpus")
+    refuse_full_disk(study, run)
+    corpus = Corpus.open(run / training.corpus)
     train(
         corpus.chunks,
-        _model_config(study.models[model], corpus),
-        study.training_of(model),
-        seed,
+        model_config(study.models[training.model], len(corpus.vocabulary), corpus.card.chunk_length),
+        config,
+        training.seed,
         folder,
-        arch=model,
+        arch=training.model,
         progress=progress,
         provenance={"study": study.name, "corpus": corpus.card.content_hash},
     )
     digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
     return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
-
-
-def _model_config(settings: ModelSettings, corpus: Corpus) -> Config:
-    """The preset with its overrides, for this vocabulary, and with as many positions as a chunk has."""
-    config = preset(settings.preset, len(corpus.vocabulary), **settings.overrides)
-    if "n_positions" in own_fields(type(config)) and "n_positions" not in settings.overrides:
-        overrides = {**settings.overrides, "n_positions": corpus.card.chunk_length}
-        config = preset(settings.preset, len(corpus.vocabulary), **overrides)
-    return config

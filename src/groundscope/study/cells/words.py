@@ -5,9 +5,12 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
+from groundscope.behaviour.acquisition import read_acquisition
 from groundscope.behaviour.contexts import ContextSet, load_contexts, usable_contexts
-from groundscope.behaviour.options import BehaviourOptions
-from groundscope.behaviour.words import WORDS, Word, candidates, select_words, words_table
+from groundscope.behaviour.options import BehaviourOptions, Control
+from groundscope.behaviour.words import WORDS, Choice, Kind, Word, candidates, select_words, words_table
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json, write_json
 from groundscope.progress import Progress
@@ -32,13 +35,33 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def chosen(study: Study, corpus: Corpus) -> tuple[tuple[Word, ...], ContextSet]:
-    """Return the study's words and contexts; raises StudyError where too few words reach the count."""
+def chosen(study: Study, corpus: Corpus, kind: Kind | None = None) -> tuple[tuple[Word, ...], ContextSet]:
+    """Return the study's words of one kind and their contexts; without a ``kind``, of the one conclusions are about.
+
+    Only that one takes the words and contexts that the study names; further kinds take what is shipped, without the
+    forms that are measured already. Raises StudyError where too few words reach the count or no context can be used.
+    """
     options = study.behaviour
+    kind = kind or options.kind
+    path = context_file(options) if kind is options.kind else None
     words = select_words(
-        corpus.vocabulary, options.kind, minimum=options.minimum, choice=options.words, at_most=options.at_most
+        corpus.vocabulary, kind, minimum=options.minimum, choice=_choice(options, kind), at_most=options.at_most
     )
-    return words, usable_contexts(load_contexts(options.kind, context_file(options)), corpus.vocabulary)
+    if kind is not options.kind:
+        taken = {word.form for word in candidates(options.kind, options.words)}
+        words = tuple(word for word in words if word.form not in taken)
+    return words, usable_contexts(load_contexts(kind, path), corpus.vocabulary)
+
+
+def held_out(study: Study, corpus: Corpus) -> ContextSet | None:
+    """Return the held-out frames, where the study's controls ask for them; StudyError where none can be used."""
+    if Control.HELD_OUT not in study.behaviour.controls:
+        return None
+    return usable_contexts(load_contexts(study.behaviour.kind, held_out=True), corpus.vocabulary)
+
+
+def _choice(options: BehaviourOptions, kind: Kind) -> Choice:
+    return options.words if kind is options.kind else "listed"
 
 
 def context_file(options: BehaviourOptions) -> Path | None:
@@ -54,11 +77,16 @@ def _context_hash(options: BehaviourOptions) -> Mapping[str, str]:
 def _choose(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     corpus = Corpus.open(run / "corpus")
     options = study.behaviour
-    words, contexts = chosen(study, corpus)
-    asked = candidates(options.kind, options.words)
-    write_table(folder / "words.parquet", words_table(corpus.vocabulary, asked, words), WORDS)
-    loaded = load_contexts(options.kind, context_file(options)).all()
-    kept = {"words": [asdict(word) for word in words], "contexts": [asdict(context) for context in contexts.all()]}
+    tables, kept = [], []
+    for kind in options.kinds:
+        words, contexts = chosen(study, corpus, kind)
+        asked = candidates(kind, _choice(options, kind))
+        tables.append(words_table(corpus.vocabulary, asked, words))
+        kept.append({"words": list(map(asdict, words)), "contexts": list(map(asdict, contexts.all()))})
+        progress.say(f"{len(words)} of {len(asked)} {kind}s, in {len(contexts.all())} contexts.")
+    held_out(study, corpus)  # this and the ages: to fail now if they must
+    if options.acquisition:
+        read_acquisition(located(options.acquisition))
+    write_table(folder / "words.parquet", pl.concat(tables), WORDS)
     write_json(folder / "chosen.json", kept)
-    progress.say(f"{len(words)} of {len(asked)} words, {len(contexts.all())} of {len(loaded)} contexts.")
     return {"": sha256_json(kept)}
