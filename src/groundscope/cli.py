@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Whatever a person can mend is one line on stderr and exit status 2."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,14 @@ app = typer.Typer(
 corpus_app = typer.Typer(no_args_is_help=True, help="Turn transcripts into scene and speech tokens.")
 app.add_typer(corpus_app, name="corpus")
 
+
+class Engine(StrEnum):
+    """Where the cells of a study are computed."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 StudyFile = Annotated[
     Path | None,
@@ -41,14 +50,27 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this kind, cell or pattern, and what it needs.")] = None,
     force: Annotated[list[str] | None, typer.Option(help="Recompute this kind, cell or pattern.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be computed and why.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be computed and why, on how much disk, for how long.")
+    ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="Where cells are computed: in this process, or on Ray.")
+    ] = Engine.LOCAL,
+    address: Annotated[str, typer.Option(help="Ray's cluster: auto, HOST:PORT, or local to start one here.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads per cell. Default: the cores of this machine.")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="With Ray: GPUs per cell that runs a model. Default: one, if any.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a study: corpus, training, measurements, tables and the page. Finished work is never done twice."""
     from groundscope.report.page import write_page
-    from groundscope.study.engine import Selection
+    from groundscope.study.executors import executor_maker
     from groundscope.study.load import load_study
     from groundscope.study.run import plan_run, run_study
+    from groundscope.study.selection import Selection
 
     loaded = load_study(study, overrides or ())
     folder = out or Path("runs") / loaded.name
@@ -57,7 +79,8 @@ def run(
         for line in plan_run(loaded, folder, write_page, selection):
             typer.echo(line)
         return
-    page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection)
+    make = executor_maker(loaded, ray=engine is Engine.RAY, address=address, threads=threads, gpus=gpus, quiet=quiet)
+    page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection, make)
     if page:
         typer.echo(f"The page: {page}")
 
@@ -220,6 +243,42 @@ def toyworld(
         "all",
         {"reader": "toyworld", "options": options.model_dump(mode="json")},
     )
+
+
+@corpus_app.command()
+def ablate(
+    corpus: Annotated[Path, typer.Argument(help="A corpus directory.")],
+    out: Annotated[Path, typer.Option(help="The folder for a corpus per dose, such as cooccurring-050.")],
+    remove: Annotated[str, typer.Option(help="Percent of the co-occurring chunks.", metavar="N,N,...")],
+    arms: Annotated[
+        str, typer.Option(help="cooccurring: those chunks; control: as many others.", metavar="ARM,...")
+    ] = "cooccurring,control",
+    words: Annotated[
+        str, typer.Option(help="Whose co-occurrence counts: listed, paper, or words.", metavar="listed|paper|WORD,...")
+    ] = "listed",
+    kind: Annotated[str, typer.Option(help="Kind of the words.", metavar="noun|verb|adjective")] = "noun",
+    minimum: Annotated[int, typer.Option(min=1, help="Times a word must stand in the scene and in speech.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of chunks.")] = 0,
+) -> None:
+    """Write a corpus again without some of its co-occurring chunks, and controls that lost as much other text."""
+    from groundscope.behaviour.options import AblationStudy, BehaviourOptions
+    from groundscope.behaviour.words import select_words
+    from groundscope.corpus.ablation import Ablation, ablate_series
+    from groundscope.corpus.chunks import Corpus
+
+    doses = _options(AblationStudy, remove=remove.split(","), arms=arms.split(","), seed=seed)
+    named = words if words in ("listed", "paper") else words.split(",")
+    asked = _options(BehaviourOptions, kinds=[kind], words=named, minimum=minimum)
+    whole = Corpus.open(corpus)
+    chosen = select_words(whole.vocabulary, asked.kind, minimum=asked.minimum, choice=asked.words)
+    forms = [word.form for word in chosen]
+    for left in ablate_series(whole, forms, out, percents=doses.remove, arms=doses.arms, seed=doses.seed):
+        dose = Ablation.of(left)
+        assert dose is not None
+        typer.echo(
+            f"{left.path}: {dose.removed:,} of {dose.chunks:,} chunks removed, {dose.cooccurring_left:,} of "
+            f"{dose.cooccurring:,} co-occurring ones left, {left.card.tokens:,} tokens"
+        )
 
 
 @corpus_app.command()

@@ -8,7 +8,10 @@ import pytest
 from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Record, Source, catalogue
-from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
+from groundscope.study.engine import run_cells
+from groundscope.study.freshness import reasons_to_run
+from groundscope.study.locks import only_process
+from groundscope.study.selection import Selection
 
 QUIET = Progress(quiet=True)
 

@@ -22,6 +22,11 @@ def located(path: Path) -> Path:
     return Path(_VARIABLE.sub(_environment, str(path)))
 
 
+def variables_in(text: str) -> list[str]:
+    """Return the names that ``text`` writes as ``${NAME}``."""
+    return _VARIABLE.findall(text)
+
+
 def _environment(match: re.Match[str]) -> str:
     value = os.environ.get(match[1])
     if value is None:

@@ -2,23 +2,43 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
-from groundscope.progress import Progress
+from groundscope.files import read_json, write_json
+from groundscope.progress import Progress, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
 from groundscope.study.cells.report import WritePage
 from groundscope.study.config import Study
-from groundscope.study.engine import Selection, only_process, reasons_to_run, run_cells
+from groundscope.study.disk import corpus_size, disk_needs, total_need
+from groundscope.study.engine import Executor, run_cells
+from groundscope.study.estimate import Experience
+from groundscope.study.freshness import reasons_to_run
+from groundscope.study.locks import only_process
 from groundscope.study.plan import plan
+from groundscope.study.selection import Selection
+from groundscope.training.memory import size
 from groundscope.training.schedule import checkpoint_steps
 
+PLAN = "plan.json"
+"""The names of all cells of the study that a run was last brought up to date with."""
 
-def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress, selection: Selection) -> Path | None:
+
+def run_study(
+    study: Study,
+    run: Path,
+    write_page: WritePage,
+    progress: Progress,
+    selection: Selection,
+    executor: Callable[[], Executor] | None = None,
+) -> Path | None:
     """Bring ``run`` up to date with ``study``; return the path of its page, None where no page was asked for.
 
+    ``executor`` makes what computes the cells, when all has been checked; None: this process, one after the other.
     Raises an error of exit status 2 for what the reader can mend (nothing is left behind where the run is new),
     RunError that names the cells that failed, StoppedError on Ctrl-C.
     """
@@ -32,7 +52,8 @@ def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress
         with only_process(run):
             for leftover in (*run.glob(".*.partial"), *run.glob(".*.retired")):  # of a kill during a write
                 shutil.rmtree(leftover, ignore_errors=True)
-            outcome = run_cells(cells, run, progress, selection)
+            write_json(run / PLAN, {"cells": [cell.name for cell in cells]})
+            outcome = run_cells(cells, run, progress, selection, executor() if executor else None)
     except KeyboardInterrupt:
         raise StoppedError("Stopped. The same command goes on from here.") from None
     except GroundscopeError:
@@ -46,11 +67,38 @@ def run_study(study: Study, run: Path, write_page: WritePage, progress: Progress
 
 
 def plan_run(study: Study, run: Path, write_page: WritePage, selection: Selection) -> Iterator[str]:
-    """One line per cell that would be computed, with the reason, and a count of the fresh ones."""
+    """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long."""
     reasons = reasons_to_run(plan(study, run, write_page), run, selection)
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
-    yield f"{len(stale)} cells to compute, {len(reasons) - len(stale)} fresh, in {run}."
+    kinds = Counter(name.split("/")[0] for name in stale)
+    counted = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
+    yield f"{len(stale)} cells to compute{counted}, {len(reasons) - len(stale)} fresh, in {run}."
+    if stale:
+        yield _disk_line(study, run, set(stale))
+        yield _time_line(run, list(stale))
+
+
+def _disk_line(study: Study, run: Path, stale: set[str]) -> str:
+    needs = {name: need for name, need in disk_needs(study, run).items() if name in stale}
+    if not needs:
+        return "Disk: no checkpoints to write."
+    corpus = corpus_size(study, run)
+    assumed = "" if corpus.known else f", if the vocabulary has {corpus.vocabulary:,} entries (not built yet)"
+    place = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
+    checkpoints = sum(need.checkpoints for need in needs.values())
+    free = size(shutil.disk_usage(place).free)
+    return f"Disk: {size(total_need(needs))} for {checkpoints} checkpoints and a train state{assumed}; {free} free."
+
+
+def _time_line(run: Path, stale: list[str]) -> str:
+    estimate = Experience(run).estimate(stale)
+    unknown = list(dict.fromkeys(name.split("/")[0] for name in estimate.unknown))
+    if not estimate.judged_by:
+        return "Time: no cells of these kinds were done here before."
+    more = f"; not counted, for want of earlier ones: {', '.join(unknown)}" if unknown else ""
+    told = f"about {duration(estimate.seconds)}, one cell after the other"
+    return f"Time: {told}, judged by {estimate.judged_by} earlier cells{more}."
 
 
 def describe(study: Study) -> Iterator[str]:
@@ -70,11 +118,21 @@ def list_runs(folder: Path) -> Iterator[str]:
         raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
     width = max(len(run.name) for run in runs)
     for run in runs:
-        records = catalogue(run).values()
-        done = sum(record.finished for record in records)
+        records = catalogue(run)
+        planned = _planned(run) or set(records)
+        done = sum(name in records and records[name].finished for name in planned)
+        begun = sum(name in records and not records[name].finished for name in planned)
         page = run / "report" / "index.html"
-        begun = f", {len(records) - done} unfinished" if done < len(records) else ""
-        yield f"{run.name:{width}}  {done} cells done{begun}  {page if page.is_file() else 'no page yet'}"
+        half = f", {begun} begun" if begun else ""
+        shown = page if page.is_file() else "no page yet"
+        yield f"{run.name:{width}}  {done} of {len(planned)} cells done{half}  {shown}"
+
+
+def _planned(run: Path) -> set[str]:
+    """The cells of the study that the run was last brought up to date with; empty where that is not known."""
+    with suppress(GroundscopeError, KeyError, TypeError):
+        return set(read_json(run / PLAN)["cells"])
+    return set()
 
 
 def _check_place(study: Study, run: Path) -> None:

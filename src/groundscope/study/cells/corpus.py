@@ -15,10 +15,10 @@ from groundscope.corpus.jsonl import read_jsonl
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
 from groundscope.errors import CorpusError
-from groundscope.files import sha256_file
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Upstream
 from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource, VisdialSource
+from groundscope.study.file_hashes import hash_files
 from groundscope.study.paths import located
 
 CHUNKS = "chunks"
@@ -75,8 +75,8 @@ def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
             raise CorpusError(f"There is no file or folder {path}.")
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         digest = hashlib.sha256()
-        for file in files:
-            digest.update(f"{file.relative_to(path).as_posix()} {sha256_file(file)}\n".encode())
+        for file, content in zip(files, hash_files(files), strict=True):
+            digest.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
         found[f"source {number}"] = digest.hexdigest()
     return found
 

@@ -1,0 +1,73 @@
+"""The disk that a study's trainings have yet to fill, all together: said in the plan, and refused before the first."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from groundscope.errors import TrainingError
+from groundscope.files import read_json
+from groundscope.study.architecture import count_parameters, model_config
+from groundscope.study.config import BuiltSource, Study
+from groundscope.study.paths import located
+from groundscope.training.memory import DiskNeed, size
+from groundscope.training.schedule import checkpoint_steps
+from groundscope.training.state import count_states
+
+ASSUMED_VOCABULARY = 20_000
+
+
+class CorpusSize(NamedTuple):
+    """Entries of the vocabulary and tokens per chunk; ``known`` is False where the corpus is yet to be built."""
+
+    vocabulary: int
+    chunk_length: int
+    known: bool
+
+
+def corpus_size(study: Study, run: Path) -> CorpusSize:
+    """Return the size of the run's corpus, else of the built one that it will copy, else what its options allow."""
+    cards = [run / "corpus" / "card.json"]
+    if isinstance(study.corpus, BuiltSource):
+        cards.append(located(study.corpus.path) / "card.json")
+    for card in cards:
+        if card.is_file():
+            facts = read_json(card)
+            return CorpusSize(facts["vocabulary_size"], facts["chunk_length"], True)
+    chunks = getattr(study.corpus, "chunks", None)
+    return CorpusSize(
+        getattr(chunks, "max_vocabulary", None) or ASSUMED_VOCABULARY, getattr(chunks, "length", 512), False
+    )
+
+
+def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
+    """Return what each training has yet to write, by its cell's name; finished ones write nothing more."""
+    corpus = corpus_size(study, run)
+    needs = {}
+    for model, settings in study.models.items():
+        config = study.training_of(model)
+        parameters = count_parameters(model_config(settings, corpus.vocabulary, corpus.chunk_length))
+        for seed in study.seeds:
+            name = f"train/{model}/seed-{seed}"
+            kept = len(list((run / name).glob("checkpoints/step-*/model.safetensors")))
+            left = max(0, len(checkpoint_steps(config.checkpoints, config.steps)) - kept)
+            if left:
+                needs[name] = DiskNeed.of(parameters, left, count_states(run / name), config)
+    return needs
+
+
+def total_need(needs: Mapping[str, DiskNeed]) -> int:
+    """Return the bytes that the trainings need together, done one after the other: states are dropped at each end."""
+    checkpoints = sum(need.checkpoints * need.checkpoint_bytes for need in needs.values())
+    return checkpoints + max((need.states * need.state_bytes for need in needs.values()), default=0)
+
+
+def refuse_full_disk(study: Study, run: Path) -> None:
+    """Raise TrainingError when the trainings that are left do not fit on the disk together."""
+    needs = disk_needs(study, run)
+    need, free = total_need(needs), shutil.disk_usage(run).free
+    if need > free:
+        raise TrainingError(
+            f"The {len(needs)} trainings that are left need {size(need)}, but {run} has {size(free)} free. Lower it: "
+            "training.checkpoints: {log: 20} keeps fewer, training.keep: bf16 halves them; or choose another --out."
+        )
