@@ -157,3 +157,27 @@ def test_a_stray_byte_does_not_garble_the_rest():
     assert text.startswith("@UTF8\n*CHI:\tñandú é\n%act:\tñ \x80í\xa0\x80\n*MOT:\tä\n")
     assert (problem.file, problem.line, problem.what) == ("t", 3, "encoding")
     assert problem.why.startswith("5 bytes")
+
+
+def test_an_archive_inside_a_folder_is_named_and_not_read(folder):
+    packed(folder, ".zip").rename(folder / "Brown.zip")
+    with open_sources([folder], ".cha") as sources:
+        assert [file.name for file in sources.files] == NAMES
+        assert [(problem.file, problem.what) for problem in sources.problems] == [("top/Brown.zip", "archive not read")]
+
+
+def test_a_folder_of_archives_says_what_to_name(folder, tmp_path):
+    (tmp_path / "shelf").mkdir()
+    packed(folder, ".zip").rename(tmp_path / "shelf/Eng-NA.zip")
+    with (
+        pytest.raises(CorpusError, match=r"must be named themselves: Eng-NA\.zip"),
+        open_sources([tmp_path / "shelf"], ".cha"),
+    ):
+        pass
+
+
+def test_nothing_is_read_twice(folder):
+    with pytest.raises(CorpusError, match=r"Brown lies in .*top"), open_sources([folder, folder / "Brown"], ".cha"):
+        pass
+    with pytest.raises(CorpusError, match="is given twice"), open_sources([folder, folder / "Bates/.."], ".cha"):
+        pass

@@ -7,10 +7,11 @@ import pytest
 
 from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
 from groundscope.progress import Progress
+from groundscope.study.attempt import Job, attempt, prepare
 from groundscope.study.cell import Cell, Record, Source, catalogue
 from groundscope.study.engine import run_cells
 from groundscope.study.freshness import reasons_to_run
-from groundscope.study.locks import only_process
+from groundscope.study.locks import only_attempt, only_process
 from groundscope.study.selection import Selection
 
 QUIET = Progress(quiet=True)
@@ -177,3 +178,30 @@ def test_a_tolerant_cell_sees_only_what_is_up_to_date(tmp_path: Path) -> None:
 def test_two_processes_never_share_a_run(tmp_path: Path) -> None:
     with only_process(tmp_path), pytest.raises(StudyError, match="Another groundscope process"), only_process(tmp_path):
         pass
+
+
+def test_a_second_attempt_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    with (
+        only_attempt(tmp_path, "a/b"),
+        pytest.raises(RunError, match="Another worker has been busy with a/b"),
+        only_attempt(tmp_path, "a/b", patience=0.1),
+    ):
+        pass
+
+
+def test_a_second_attempt_takes_what_the_first_finished_and_clears_what_it_left(tmp_path: Path) -> None:
+    log: list[str] = []
+    cell = cells(log)[0]
+    job = Job(cell, tmp_path, Record.of(cell, {}), {})
+    prepare(job, "missing", QUIET)
+    (job.folder / "half").write_text("of a worker that died")
+    assert attempt(job, QUIET).digests == {"": "1"}
+    assert not (job.folder / "half").exists()
+    assert attempt(job, QUIET).digests == {"": "1"}  # its worker died after the last word was written
+    assert log == ["base"]
+
+
+def test_a_machine_that_does_not_see_the_run_says_so(tmp_path: Path) -> None:
+    cell = cells([])[0]
+    ended = attempt(Job(cell, tmp_path / "elsewhere", Record.of(cell, {}), {}), QUIET)
+    assert "All machines need the run's folder" in str(ended.error)

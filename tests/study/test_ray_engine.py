@@ -165,7 +165,7 @@ def test_failures_cross_the_cluster_as_they_are(on_ray: Any, tmp_path: Path) -> 
 def test_what_no_machine_has_is_said(cluster: Any) -> None:
     from groundscope.study.ray_engine import OnRay, RayOptions
 
-    with pytest.raises(StudyError, match="no machine has more than 2. Set --threads"):
+    with pytest.raises(StudyError, match=r"no machine has more than 2\. Set --threads"):
         OnRay(RayOptions(threads=64), {})
-    with pytest.raises(StudyError, match="no machine has more than 0. Set --gpus"):
+    with pytest.raises(StudyError, match=r"no machine has more than 0\. Set --gpus"):
         OnRay(RayOptions(threads=1, gpus=1.0), {})

@@ -34,6 +34,8 @@ Suffix = str | tuple[str, ...]
 
 _TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
 
+IN_FOLDER = "archive not read"
+
 # TalkBank's shelves: what stands on one is a corpus (Eng-NA/Brown/Adam/..., Eng-UK-MOR/Manchester/...).
 _SHELF = re.compile(r"Eng-[A-Z]+(-MOR)?", re.IGNORECASE)
 
@@ -63,9 +65,10 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     """Find the files that end in ``suffix``, or in one of several, under ``paths``, sorted by name within each path.
 
     A path is a folder, a .zip, .tar, .tar.xz or .tar.gz archive, or a single file of any suffix. Archives stay
-    open until the context is left. Raises CorpusError when a path is missing, is no archive in spite of its
-    name, or holds no such file.
+    open until the context is left. An archive inside a folder is not read; a Problem names it. Raises CorpusError when
+    a path is missing, is no archive in spite of its name, holds no such file, or would be read twice.
     """
+    _refuse_twice(paths)
     with ExitStack() as stack:
         files: list[SourceFile] = []
         problems: list[Problem] = []
@@ -106,10 +109,19 @@ def _line_of_first_bad_byte(raw: bytes) -> int:
     return 0
 
 
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    places = [path.resolve() for path in paths]
+    for number, place in enumerate(places):
+        for other, outer in enumerate(places):
+            if other != number and place.is_relative_to(outer):
+                where = "is given twice" if place == outer else f"lies in {paths[other]}"
+                raise CorpusError(f"{paths[number]} {where}, so it would be read twice. Name it once.")
+
+
 def _files_of(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
     kind = next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
     if path.is_dir():
-        files = _folder_files(path, suffix)
+        files = _folder_files(path, suffix, problems)
     elif not path.exists():
         raise CorpusError(f"There is no file or folder {path}.")
     elif kind == ".zip":
@@ -122,16 +134,27 @@ def _files_of(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Probl
         files = [SourceFile(f"{folder.name}/{path.name}".lstrip("/"), collection, lambda: path.open("rb"))]
     if not files:
         wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
-        raise CorpusError(f"{path} holds no {wanted} files. Name a folder, archive or file that does.")
+        raise CorpusError(f"{path} holds no {wanted} files. {_what_to_name(path, problems)}")
     return sorted(files, key=lambda file: file.name)
 
 
-def _folder_files(path: Path, suffix: Suffix) -> list[SourceFile]:
+def _what_to_name(path: Path, problems: list[Problem]) -> str:
+    packed = [Path(problem.file).name for problem in problems if problem.what == IN_FOLDER]
+    if packed and path.is_dir():
+        return f"It holds archives, which must be named themselves: {', '.join(packed)}."
+    return "Name a folder, archive or file that does."
+
+
+def _folder_files(path: Path, suffix: Suffix, problems: list[Problem]) -> list[SourceFile]:
     root = path.resolve()
     files = []
     for folder, _, names in os.walk(root):
-        for name in names:
-            if _wanted(name, suffix):
+        for name in sorted(names):
+            if name.lower().endswith((".zip", *_TAR_SUFFIXES)):
+                place = (root.name / Path(folder, name).relative_to(root)).as_posix()
+                why = "archives inside a folder are not read; name it beside the folder if you want its files"
+                problems.append(Problem(place, 0, IN_FOLDER, why))
+            elif _wanted(name, suffix):
                 file = Path(folder, name)
                 inner = file.relative_to(root)
                 collection = _collection(root.parts, inner.parts[:-1])

@@ -41,7 +41,7 @@ class Experience:
         return Estimate(seconds, sum(judges.values()), tuple(cell for cell, known in kin.items() if not known))
 
 
-def _keys(cell: str) -> tuple[str, str]:
-    """(kind and model, kind) of a cell called KIND/MODEL/..."""
+def _keys(cell: str) -> tuple[str, ...]:
+    """(kind and model, kind) of a cell called KIND/MODEL/...; the kind alone of one called KIND."""
     parts = cell.split("/")
-    return "/".join(parts[:2]), parts[0]
+    return tuple(dict.fromkeys(("/".join(parts[:2]), parts[0])))

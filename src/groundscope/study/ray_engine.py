@@ -7,6 +7,7 @@ lands. All machines must see the run's folder, and what the corpus is read from,
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from groundscope.errors import RunError, StudyError
@@ -36,7 +37,7 @@ class OnRay(Executor):
 
     def __init__(self, options: RayOptions, environment: Mapping[str, str], quiet: bool = False):
         try:
-            import ray
+            ray = import_module("ray")  # an extra: type checkers need not find it
         except ImportError:
             raise StudyError("--engine ray needs Ray: pip install 'groundscope[ray]'.") from None
         self._ray, self._options, self._quiet = ray, options, quiet
@@ -53,8 +54,6 @@ class OnRay(Executor):
 
     def start(self, job: Job) -> None:
         """Hand the job over; Ray places it where its needs are met."""
-        import ray.cloudpickle as cloudpickle
-
         from groundscope.study.ray_worker import work_on
 
         light = job.cell.kind in LIGHT
@@ -65,7 +64,7 @@ class OnRay(Executor):
             max_retries=self._options.retries,
             retry_exceptions=False,
         )
-        reference = task.remote(cloudpickle.dumps(job), self._environment, self._options.threads, self._quiet)
+        reference = task.remote(self._ray.cloudpickle.dumps(job), self._environment, self._options.threads, self._quiet)
         self._tasks[reference] = job
 
     def next_ended(self) -> tuple[str, Attempt]:

@@ -1,0 +1,87 @@
+"""What is said before a run: hashes that are not taken twice, disk, time, and how far runs are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from groundscope.errors import TrainingError
+from groundscope.files import sha256_file, write_json
+from groundscope.models.presets import build
+from groundscope.study import file_hashes
+from groundscope.study.architecture import count_parameters, model_config
+from groundscope.study.cell import Record
+from groundscope.study.disk import disk_needs, refuse_full_disk, total_need
+from groundscope.study.estimate import Experience
+from groundscope.study.file_hashes import hash_files
+from groundscope.study.load import load_study
+from groundscope.study.run import list_runs
+
+SMALL = ("models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32", "seeds=[1]")
+
+
+def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "talk.cha"
+    file.write_text("one")
+    os.utime(file, (1e9, 1e9))
+    first = hash_files([file])
+    assert first == [sha256_file(file)]
+    with monkeypatch.context() as patched:
+        patched.setattr(file_hashes, "sha256_file", lambda path: pytest.fail("read again"))
+        assert hash_files([file]) == first
+    file.write_text("two")  # as long, but later
+    assert hash_files([file]) == [sha256_file(file)] != first
+    file.write_text("six")  # within the moment in which time and size may stay the same
+    assert hash_files([file]) == [sha256_file(file)]
+    (tmp_path / "cache/groundscope/file-hashes.json").write_text("{damaged")
+    assert hash_files([file]) == [sha256_file(file)]
+
+
+@pytest.mark.parametrize("model", ["transformer-4", "lstm-4"])
+def test_parameters_are_counted_without_weights(model: str) -> None:
+    config = model_config(load_study(None, SMALL).models[model], vocabulary=100, chunk_length=16)
+    assert count_parameters(config) == sum(weight.numel() for weight in build(config, 0).parameters())
+
+
+def test_disk_is_summed_over_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(None, (*SMALL, "training.checkpoints=[0, 10]", "training.steps=20"))
+    write_json(tmp_path / "corpus/card.json", {"vocabulary_size": 100, "chunk_length": 16})
+    needs = disk_needs(study, tmp_path)
+    parameters = count_parameters(model_config(study.models["lstm-4"], 100, 16))
+    assert needs["train/lstm-4/seed-1"].checkpoints == 3
+    assert needs["train/lstm-4/seed-1"].checkpoint_bytes == 4 * parameters
+    kept = tmp_path / "train/lstm-4/seed-1/checkpoints/step-00000000"
+    kept.mkdir(parents=True)
+    (kept / "model.safetensors").touch()
+    assert disk_needs(study, tmp_path)["train/lstm-4/seed-1"].checkpoints == 2
+    need = total_need(disk_needs(study, tmp_path))
+    refuse_full_disk(study, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": need - 1}))
+    with pytest.raises(TrainingError, match="2 trainings that are left need"):
+        refuse_full_disk(study, tmp_path)
+
+
+def entered(run: Path, **seconds: float) -> None:
+    for name, spent in seconds.items():
+        cell = name.replace("__", "/")
+        (run / cell).mkdir(parents=True, exist_ok=True)
+        Record("code", "settings", {}, finished=spent > 0, seconds=spent).save(run, cell)
+
+
+def test_time_is_judged_by_the_nearest_of_kin(tmp_path: Path) -> None:
+    entered(tmp_path / "a", train__x__1=10.0, train__x__2=20.0, train__y__1=100.0)
+    entered(tmp_path / "b", train__x__1=7.0, words=1.0, behaviour__x__1=0.0)
+    experience = Experience(tmp_path / "a")
+    assert experience.of("train/x/3") == [10.0, 20.0]
+    assert experience.of("train/z/1") == [10.0, 20.0, 100.0]
+    assert experience.of("words") == [1.0]
+    estimate = experience.estimate(["train/x/3", "train/x/4", "words", "behaviour/x/1"])
+    assert estimate == (31.0, 3, ("behaviour/x/1",))
+
+
+def test_ls_says_how_much_of_the_plan_is_done(tmp_path: Path) -> None:
+    entered(tmp_path / "a", corpus=1.0, words=2.0, train__x__1=0.0, old=3.0)
+    assert "3 of 4 cells done, 1 begun" in next(iter(list_runs(tmp_path)))
+    write_json(tmp_path / "a/plan.json", {"cells": ["corpus", "words", "train/x/1", "tables", "report"]})
+    assert "2 of 5 cells done, 1 begun  no page yet" in next(iter(list_runs(tmp_path)))
