@@ -40,19 +40,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights = counted.float() / counted.sum()
         targets = targets.where(counted, 0)[:, None]
         states, matrix = hidden.to(dtype), unembedding.to(dtype)
+        offset = None if bias is None else bias.to(dtype)  # fp32 added to bf16 takes as long as three products
         total = torch.zeros((), device=hidden.device)
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
         d_unembedding = torch.zeros_like(unembedding) if wants_unembedding else None
-        d_bias = torch.zeros_like(bias) if wants_bias else None
+        d_bias = torch.zeros_like(bias) if bias is not None and wants_bias else None
         size = _part_size(len(hidden), len(unembedding), dtype)
         buffer = torch.empty(size, len(unembedding), dtype=dtype, device=hidden.device)
         position = torch.arange(size, device=hidden.device)[:, None]
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             state, weight, target = states[rows], weights[rows, None], targets[rows]
-            logits = torch.mm(state, matrix.T, out=buffer[: len(state)])
-            if bias is not None:
-                logits += bias
+            logits = buffer[: len(state)]
+            if offset is None:
+                torch.mm(state, matrix.T, out=logits)
+            else:
+                torch.addmm(offset, state, matrix.T, out=logits)
             # exp must not overflow; but small logits stay as they are, for a difference is rounded once more in bf16
             top = logits.amax(1, keepdim=True)
             shift = top - top.clamp(-_SAFE_LOGIT, _SAFE_LOGIT)

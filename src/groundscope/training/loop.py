@@ -14,6 +14,7 @@ from groundscope.errors import GroundscopeError
 from groundscope.models.presets import Config, build, own_fields
 from groundscope.progress import Progress
 from groundscope.tables import read_table
+from groundscope.training.allocator import freed_memory_kept
 from groundscope.training.batches import Share, read_batches
 from groundscope.training.checkpoints import CARD, checkpoint_folder
 from groundscope.training.config import TrainConfig
@@ -65,7 +66,7 @@ def train(
         plan = fabric.broadcast(_plan(out, card, progress) if fabric.is_global_zero else _Plan())
         if plan.finished:
             return
-        with explain_shortage(config, fabric.world_size, out), _own_randomness(fabric.device):
+        with explain_shortage(config, fabric.world_size, out), _own_randomness(fabric.device), freed_memory_kept():
             state = read_state(plan.state) if plan.state else None
             model = build(model_config, seed)
             if patches is not None:
