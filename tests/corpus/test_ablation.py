@@ -1,9 +1,10 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
 
-from groundscope.corpus.ablation import Arm, ablate
+from groundscope.corpus.ablation import Ablation, Arm, ablate, ablate_series, doses
 from groundscope.corpus.chunks import ChunkOptions, Corpus, build_corpus
 from groundscope.corpus.cooccurrence import cooccurring, cooccurring_any, forms_in_both
 from groundscope.corpus.toywords import NOUNS
@@ -67,6 +68,34 @@ def test_what_is_left_keeps_order_and_ids_and_is_counted_anew(corpus, words, tmp
     assert card.provenance["ablation"]["source"] == corpus.card.content_hash
     assert card.content_hash != corpus.card.content_hash
     assert card.share_cooccurring_words == cooccurring_any(left.chunks, left.vocabulary, words).mean()
+    assert card.tokens_removed == corpus.chunks.size - left.chunks.size
+    for channel in Channel:
+        counted = sum(left.vocabulary.count(form, channel) for form in left.vocabulary.forms(channel))
+        assert card.words_left[channel] == counted < card.words(channel)
+    text = "\n".join(card.lines())
+    assert re.search(rf"removed by ablation +{card.tokens_removed:,}\n", text)
+    assert "removed by ablation" not in "\n".join(corpus.card.lines())
+
+
+def test_a_series_shares_what_nothing_was_removed_from(corpus, words, tmp_path):
+    assert doses((100, 0), tuple(Arm)) == [(Arm.COOCCURRING, 0), (Arm.COOCCURRING, 100), (Arm.CONTROL, 100)]
+    series = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=tuple(Arm))
+    assert [left.path.name for left in series] == ["cooccurring-000", "cooccurring-050", "control-050"]
+    assert Ablation.of(corpus) is None
+    dose = Ablation.of(series[1])
+    assert (dose.share, dose.arm, dose.chunks - dose.removed) == (0.5, Arm.COOCCURRING, len(series[1].chunks))
+    again = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=tuple(Arm))
+    assert [left.card for left in again] == [left.card for left in series]
+
+
+def test_nothing_foreign_is_replaced(corpus, words, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/thesis.txt").write_text("years of work")
+    with pytest.raises(CorpusError, match="holds something other than ablated corpora"):
+        ablate_series(corpus, words, tmp_path / "notes", percents=(0,), arms=(Arm.CONTROL,))
+    with pytest.raises(CorpusError, match="exists and is not a corpus"):
+        ablate(corpus, words, tmp_path / "notes", share=0.5, arm=Arm.CONTROL)
+    assert (tmp_path / "notes/thesis.txt").is_file()
 
 
 def test_nothing_removed_is_the_same_text(corpus, words, tmp_path):

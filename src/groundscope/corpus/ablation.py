@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from pydantic import BaseModel, ConfigDict, Field
 
-from groundscope.corpus.chunks import Corpus, content_hash
+from groundscope.corpus.chunks import Corpus, content_hash, refuse_to_replace, unknown_share, write_chunks
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
@@ -46,6 +46,26 @@ class Ablation(BaseModel):
     removed: int = Field(ge=0, description="chunks removed")
     source: str = Field(description="content hash of the corpus before")
 
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Ablation | None":
+        """What was removed from ``corpus``, by its card; None for a corpus that was never ablated."""
+        record = corpus.card.provenance.get("ablation")
+        return None if record is None else cls.model_validate(record)
+
+    @classmethod
+    def of_nothing(cls, corpus: Corpus, words: Sequence[str], arm: Arm, seed: int = 0) -> "Ablation":
+        """The dose of a corpus from which nothing was removed."""
+        return cls(
+            arm=arm,
+            share=0,
+            seed=seed,
+            words=tuple(words),
+            chunks=len(corpus.chunks),
+            cooccurring=int(cooccurring_any(corpus.chunks, corpus.vocabulary, words).sum()),
+            removed=0,
+            source=corpus.card.content_hash,
+        )
+
     @property
     def cooccurring_left(self) -> int:
         """Co-occurring chunks that were not removed."""
@@ -58,8 +78,10 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
     Larger shares remove what smaller ones do and more (same seed), so that a series of shares is one dose. The chunks
     keep their order and the vocabulary its ids; its counts and the card are those of what is left. Measure ablated
     corpora on a fixed list of words with a minimum of 1, for the counts fall with the chunks. Raises CorpusError where
-    the control arm lacks chunks to remove, or nothing would be left, and VocabularyError for an unknown word.
+    the control arm lacks chunks to remove, nothing would be left, or ``out`` is something other than a corpus, and
+    VocabularyError for an unknown word.
     """
+    refuse_to_replace(out)
     together = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
     kept = ~_removed(together, share, arm, seed)
     if not kept.any():
@@ -78,7 +100,8 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
         source=corpus.card.content_hash,
     )
     with atomic_directory(out) as folder:
-        chunks = _write_kept(folder / "chunks.npy", corpus.chunks, kept)
+        write_chunks(folder / "chunks.npy", corpus.chunks, kept, np.arange(len(corpus.vocabulary), dtype=np.int32))
+        chunks = np.load(folder / "chunks.npy", mmap_mode="r")
         vocabulary = _recounted(corpus.vocabulary, chunks)
         vocabulary.save(folder / "vocabulary.json")
         vocabulary.save_tokenizer(folder / "tokenizer.json")
@@ -90,13 +113,47 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
             "share_env": float(np.mean([is_env[row].any() for row in chunks])),
             "share_cooccurring": float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
             "share_cooccurring_words": float(together[kept].mean()),
-            "unknown_share": {channel: _unknown_share(vocabulary, channel) for channel in Channel},
+            "tokens_removed": corpus.card.tokens_removed + corpus.chunks.size - chunks.size,
+            "words_left": {channel: _words(vocabulary, channel) for channel in Channel},
+            "unknown_share": {channel: unknown_share(vocabulary, channel) for channel in Channel},
             "provenance": {**corpus.card.provenance, "ablation": record.model_dump(mode="json")},
             "content_hash": content_hash(chunks, vocabulary),
         }
         write_json(folder / "card.json", corpus.card.model_copy(update=changed).model_dump(mode="json"))
         del chunks  # the mapping must not outlive the temporary folder
     return Corpus.open(out)
+
+
+def dose_name(arm: Arm, percent: int) -> str:
+    """Name of the folder of one dose: ``cooccurring-050``."""
+    return f"{arm}-{percent:03d}"
+
+
+def doses(percents: Sequence[int], arms: Sequence[Arm]) -> list[tuple[Arm, int]]:
+    """Return arm and percent of every corpus of a series, smaller doses first; with nothing removed arms are one."""
+    return [(arm, percent) for percent in sorted(set(percents)) for arm in (arms if percent else arms[:1])]
+
+
+def ablate_series(
+    corpus: Corpus, words: Sequence[str], out: Path, *, percents: Sequence[int], arms: Sequence[Arm], seed: int = 0
+) -> list[Corpus]:
+    """Write a corpus for each of `doses` into the folder ``out``, under its `dose_name`.
+
+    Raises CorpusError as `ablate` does, and where ``out`` holds anything but corpora of such a series.
+    """
+    series = {dose_name(arm, percent): (arm, percent) for arm, percent in doses(percents, arms)}
+    _refuse_foreign(out)
+    return [
+        ablate(corpus, words, out / name, share=percent / 100, arm=arm, seed=seed)
+        for name, (arm, percent) in series.items()
+    ]
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder that holds something else than doses: what would be mixed up there is hard to tell apart."""
+    names = {dose_name(arm, percent) for arm in Arm for percent in range(101)}
+    if out.is_file() or (out.is_dir() and any(path.name not in names for path in out.iterdir())):
+        raise CorpusError(f"{out} holds something other than ablated corpora. Name a new or empty folder.")
 
 
 def _removed(
@@ -116,19 +173,6 @@ def _removed(
     return removed
 
 
-def _write_kept(
-    path: Path, chunks: Int[np.ndarray, "n_chunks length"], kept: Bool[np.ndarray, " n_chunks"]
-) -> Int[np.ndarray, "n_kept length"]:
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(int(kept.sum()), chunks.shape[1]))
-    row = 0
-    for start, block in blocks(chunks):
-        rows = block[kept[start : start + len(block)]]
-        file[row : row + len(rows)] = rows
-        row += len(rows)
-    file.flush()
-    return file
-
-
 def _recounted(vocabulary: Vocabulary, chunks: Int[np.ndarray, "n_chunks length"]) -> Vocabulary:
     """The same entries under the same ids, with their counts in these chunks."""
     counted = np.zeros(len(vocabulary), dtype=np.int64)
@@ -144,6 +188,6 @@ def _recounted(vocabulary: Vocabulary, chunks: Int[np.ndarray, "n_chunks length"
     )
 
 
-def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
-    tokens = int(vocabulary.counts[vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan].sum())
-    return int(vocabulary.counts[vocabulary.unknown_id(channel)]) / tokens if tokens else None
+def _words(vocabulary: Vocabulary, channel: Channel) -> int:
+    member = vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan
+    return int(vocabulary.counts[member].sum() - vocabulary.counts[vocabulary.unknown_id(channel)])

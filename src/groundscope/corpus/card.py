@@ -46,6 +46,10 @@ class CorpusCard(_Part):
     tokens_read: NonNegativeInt = Field(description="Tokens of all documents: words, speaker tags, document marks.")
     tokens_without_env: NonNegativeInt = Field(description="Tokens left out in chunks without a scene word.")
     tokens_at_end: NonNegativeInt = Field(description="Tokens left out because they did not fill a chunk.")
+    tokens_removed: NonNegativeInt = Field(default=0, description="Tokens of chunks that an ablation removed.")
+    words_left: dict[Channel, NonNegativeInt] | None = Field(
+        default=None, description="Per channel: words in the chunks that an ablation left, unknown ones not included."
+    )
     tokens: NonNegativeInt = Field(description="Tokens in the chunks.")
     chunks: NonNegativeInt = Field(description="Number of chunks.")
     chunk_length: NonNegativeInt = Field(description="Tokens per chunk.")
@@ -89,6 +93,8 @@ class CorpusCard(_Part):
             ("tokens", f"{self.tokens:,} of {self.tokens_read:,} read"),
             ("  left out without ENV", f"{self.tokens_without_env:,}"),
             ("  left out at the end", f"{self.tokens_at_end:,}"),
+            *([("  removed by ablation", f"{self.tokens_removed:,}")] if self.words_left else []),
+            *((f"  words left in {channel}", f"{n:,}") for channel, n in (self.words_left or {}).items()),
             ("chunks", f"{self.chunks:,} of {self.chunk_length:,} tokens"),
             ("  with ENV", _percent(self.share_env)),
             ("  co-occurring, any form", _percent(self.share_cooccurring)),

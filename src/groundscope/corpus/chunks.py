@@ -107,7 +107,7 @@ def build_corpus(
     groundscope's, is added to it. Raises CorpusError where the documents do not fill a single chunk, where a word is
     empty or holds white space, and where ``out`` is something other than a corpus.
     """
-    _refuse_to_replace(out)
+    refuse_to_replace(out)
     stream = TokenStream()
     for document in documents:
         stream.add(document)
@@ -127,7 +127,7 @@ def build_corpus(
     vocabulary = stream.vocabulary(counts, min_frequency=options.min_frequency, max_size=options.max_vocabulary)
 
     with atomic_directory(out) as folder:
-        _write_chunks(folder / "chunks.npy", cut, kept, stream.final_ids(vocabulary))
+        write_chunks(folder / "chunks.npy", cut, kept, stream.final_ids(vocabulary))
         chunks = np.load(folder / "chunks.npy", mmap_mode="r")
         vocabulary.save(folder / "vocabulary.json")
         vocabulary.save_tokenizer(folder / "tokenizer.json")
@@ -145,7 +145,7 @@ def build_corpus(
             share_env=float(with_env[kept].mean()),
             share_cooccurring=float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
             share_cooccurring_words=_share_of_listed(chunks, vocabulary, options.words),
-            unknown_share={channel: _unknown_share(vocabulary, channel) for channel in Channel},
+            unknown_share={channel: unknown_share(vocabulary, channel) for channel in Channel},
             options=options.model_dump(mode="json"),
             provenance={**provenance, "parser": f"groundscope {version('groundscope')}"},
             content_hash=content_hash(chunks, vocabulary),
@@ -179,12 +179,13 @@ def _kept_blocks(
         yield block[kept[start : start + len(block)]]
 
 
-def _write_chunks(
+def write_chunks(
     path: Path,
     chunks: Int[np.ndarray, "n_chunks length"],
     kept: Bool[np.ndarray, " n_chunks"],
     final_ids: Int[np.ndarray, " entries"],
 ) -> None:
+    """Write the ``kept`` ones of ``chunks``, each id replaced by its entry in ``final_ids``."""
     file = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(int(kept.sum()), chunks.shape[1]))
     row = 0
     for block in _kept_blocks(chunks, kept):
@@ -203,13 +204,14 @@ def _share_of_listed(
     return float(cooccurring_any(chunks, vocabulary, both).mean())
 
 
-def _unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
+def unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
+    """Share of a channel's tokens in the chunks that are ``<unk>``; None where the channel has no tokens."""
     member = vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan
     tokens = int(vocabulary.counts[member].sum())
     return int(vocabulary.counts[vocabulary.unknown_id(channel)]) / tokens if tokens else None
 
 
-def _refuse_to_replace(out: Path) -> None:
+def refuse_to_replace(out: Path) -> None:
     """Refuse to overwrite anything but an earlier corpus: replacing a folder deletes all that is in it."""
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_corpus(out)):
         raise CorpusError(f"{out} exists and is not a corpus. Name a new or empty folder, or delete it yourself.")
