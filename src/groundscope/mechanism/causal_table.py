@@ -56,6 +56,23 @@ CAUSAL = TableSchema(
     ),
 )  # fmt: skip
 
+CAUSAL_WORDS = TableSchema(
+    "causal_words",
+    "one word at one checkpoint: what is lost without a role's heads and without one kind of control",
+    (
+        *CHECKPOINT_COLUMNS,
+        Column("role", pl.String(), "aggregate or gather: the heads removed, found anew in each prompt"),
+        Column("control", pl.String(), "random: as many heads without a role; layer-matched: as many per layer"),
+        Column("ablation", pl.String(), "what stood in for the removed heads' outputs: zero, mean or resample"),
+        Column("word", pl.String(), "the target"),
+        Column("n_prompts", pl.Int64(), "prompts averaged over"),
+        Column("mean_count", pl.Float64(), "heads found per prompt"),
+        Column("difference_nats", pl.Float64(), "surprisal without the heads found minus without control heads"),
+        Column("gain_difference_nats", pl.Float64(), "G without the heads found minus G without control heads; null "
+               "where there are no mismatches"),
+    ),
+)  # fmt: skip
+
 
 def causal_table(
     model: LanguageModel,
@@ -80,6 +97,38 @@ def causal_table(
         for control in CONTROLS
     ]
     return CAUSAL.frame(rows)
+
+
+def causal_words_table(
+    runs: CausalRuns, options: CausalOptions, identity: Mapping[str, Any], words: Mapping[int, str]
+) -> pl.DataFrame:
+    """Return table `CAUSAL_WORDS` of one checkpoint; ``words`` names the targets. Empty for a model without heads."""
+    gain = runs.mismatch - runs.match
+    frames = []
+    for role in runs.roles:
+        found = runs.found(role)
+        for control in CONTROLS if len(runs.index) else ():
+            drawn = runs.drawn(role, control)
+            columns = {
+                "word": [words[target] for target in runs.targets.tolist()],
+                "mean_count": runs.removed[:, found].sum(axis=1),
+                "difference_nats": runs.match[:, found] - runs.match[:, drawn].mean(axis=1),
+                "gain_difference_nats": gain[:, found] - gain[:, drawn].mean(axis=1),
+            }
+            about = {**identity, "role": role.value, "control": control, "ablation": options.ablation.value}
+            per_word = (
+                pl.DataFrame(columns)
+                .group_by("word", maintain_order=True)
+                .agg(pl.len().alias("n_prompts"), pl.exclude("word").mean())
+            )
+            frames.append(
+                CAUSAL_WORDS.conform(
+                    per_word.with_columns(pl.lit(value).alias(name) for name, value in about.items()).with_columns(
+                        pl.col("gain_difference_nats").fill_nan(None)
+                    )
+                )
+            )
+    return pl.concat(frames) if frames else CAUSAL_WORDS.frame([])
 
 
 def paired_test(

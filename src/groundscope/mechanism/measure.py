@@ -1,6 +1,6 @@
 """One checkpoint's mechanism as tables: a pure function of model, prompts and options."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +13,15 @@ from torch import Tensor
 from groundscope.errors import TableError
 from groundscope.mechanism.attention_flow import attention_flow, join_flows
 from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs, text_losses
-from groundscope.mechanism.causal_table import causal_table
+from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS, causal_table, causal_words_table
 from groundscope.mechanism.criteria import CriterionOptions, Role, criterion_scores, find_heads
 from groundscope.mechanism.head_tables import (
+    HEAD_AGREEMENT,
+    HEAD_ROLES,
+    HEAD_SHARES,
+    HEADS_FOUND,
+    SALIENCY_HEADS,
+    SALIENCY_LAYERS,
     Identity,
     head_agreement_table,
     head_role_table,
@@ -25,10 +31,11 @@ from groundscope.mechanism.head_tables import (
     saliency_layer_table,
 )
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.keep import keep_table
+from groundscope.mechanism.keep import KEEP, keep_table
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import Saliency, saliency
 from groundscope.models.base import LanguageModel
+from groundscope.tables import TableSchema
 
 
 class MechanismOptions(BaseModel):
@@ -42,7 +49,7 @@ class MechanismOptions(BaseModel):
 
 
 class Mechanism(NamedTuple):
-    """The tables of one checkpoint; each one's schema is named in `head_tables`, `causal_table` and `keep`."""
+    """The tables of one checkpoint; each one's schema stands in `TABLES`."""
 
     saliency_layers: pl.DataFrame
     saliency_heads: pl.DataFrame
@@ -51,7 +58,26 @@ class Mechanism(NamedTuple):
     head_shares: pl.DataFrame
     head_agreement: pl.DataFrame
     causal: pl.DataFrame
+    causal_words: pl.DataFrame
     keep: pl.DataFrame
+
+    def by_schema(self) -> dict[TableSchema, pl.DataFrame]:
+        """The same tables by their schemas."""
+        return dict(zip(TABLES, self, strict=True))
+
+
+TABLES = (
+    SALIENCY_LAYERS,
+    SALIENCY_HEADS,
+    HEAD_ROLES,
+    HEADS_FOUND,
+    HEAD_SHARES,
+    HEAD_AGREEMENT,
+    CAUSAL,
+    CAUSAL_WORDS,
+    KEEP,
+)
+"""The schemas of `Mechanism`'s tables, in its order."""
 
 
 def measure(
@@ -62,12 +88,14 @@ def measure(
     *,
     final: pl.DataFrame | None = None,
     text: Int[Tensor, "chunk time"] | None = None,
+    words: Mapping[int, str] | None = None,
 ) -> Mechanism:
     """Find the heads of one checkpoint and test whether they are the cause.
 
     ``groups`` are the prompts, one batch per length, numbered through the study. ``final`` is the final checkpoint's
     table `heads_found`, whose heads' shares are followed over time (None: this checkpoint is the final one). ``text``
-    are chunks of ordinary text; None leaves its loss out. Raises TableError when ``final`` is of another model.
+    are chunks of ordinary text; None leaves its loss out. ``words`` names the targets in table `causal_words` (None: by
+    their ids). Raises TableError when ``final`` is of another model.
     """
     per_group = [saliency(model, prompts) for prompts in groups]
     whole = Saliency.join(per_group)
@@ -84,6 +112,7 @@ def measure(
         ]
     )
     losses = None if text is None else text_losses(model, runs, text)
+    named = words or {target: str(target) for target in runs.targets.tolist()}
     aggregates = [sets[Role.AGGREGATE] for sets in found]
     return Mechanism(
         saliency_layers=saliency_layer_table(whole, identity),
@@ -93,6 +122,7 @@ def measure(
         head_shares=head_share_table(whole, followed, identity),
         head_agreement=head_agreement_table(scores, options.criterion, identity),
         causal=causal_table(model, runs, options.causal, identity, losses),
+        causal_words=causal_words_table(runs, options.causal, identity, named),
         keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity),
     )
 

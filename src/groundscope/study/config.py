@@ -14,6 +14,7 @@ from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
 from groundscope.errors import ModelError, StudyError, did_you_mean
+from groundscope.mechanism.options import LensStudy, MechanismStudy
 from groundscope.models.presets import preset
 from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
@@ -116,6 +117,10 @@ class Study(Section):
     training: TrainConfig = Field(default=TrainConfig.model_validate({}), description="training of every architecture")
     behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
     ablation: AblationStudy | None = Field(default=None, description="training again without co-occurrence; none: not")
+    mechanism: MechanismStudy | None = Field(
+        default=MechanismStudy(), description="saliency, heads and the causal test; none: not"
+    )
+    lens: LensStudy | None = Field(default=LensStudy(), description="what each layer says about the words; none: not")
     statistics: StatisticsOptions = Field(default=StatisticsOptions(), description="intervals and tests")
 
     @field_validator("models")

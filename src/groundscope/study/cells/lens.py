@@ -1,0 +1,100 @@
+"""Cells `lens/MODEL/seed-S/step-N`: what each layer of one checkpoint says about the words; `statistics/lens`: all."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from groundscope.corpus.chunks import Corpus
+from groundscope.files import sha256_file
+from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, lens_conclusions
+from groundscope.mechanism.lens_files import PARAMS, load_lens, save_lens
+from groundscope.mechanism.lens_study import read_lenses
+from groundscope.mechanism.lens_table import LENS, LENS_FIT
+from groundscope.progress import Progress
+from groundscope.study.cell import Cell, Digests, Source, Upstream
+from groundscope.study.cells.analysis import analysed, prompts_of
+from groundscope.study.cells.tables import joined, kept
+from groundscope.study.cells.train import Point
+from groundscope.study.cells.words import SHIPPED
+from groundscope.study.config import Study
+
+_OURS = ("study.cells.lens", "study.cells.analysis")
+MEASURES = (*_OURS, "mechanism.study_prompts", "mechanism.lens_study", "trajectory.checkpoints", *SHIPPED)
+WEIGHS = (*_OURS, "mechanism.conclusions")
+
+
+def cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield one cell per checkpoint that is asked for; none where the study has no lens.
+
+    Raises StudyError for a step that is no checkpoint.
+    """
+    options = study.lens
+    for model in study.models if options else ():
+        for seed in study.seeds if options else ():
+            before: Point | None = None
+            for point in analysed(study, model, seed, options.at, "lens"):
+                goes_on = before if options.start == "previous" else None
+                yield Cell(
+                    name=f"lens/{point.place}",
+                    code=MEASURES,
+                    settings=options.model_dump(mode="json", exclude={"at"}),
+                    inputs=(
+                        Source("corpus"),
+                        Source("words"),
+                        point.weights,
+                        *((Source(f"lens/{goes_on.place}", "lenses"),) if goes_on else ()),
+                    ),
+                    work=partial(_read, study, run, point, goes_on),
+                )
+                before = point
+
+
+def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield the cell that joins what `cells` read."""
+    if study.lens is None:
+        return
+    yield Cell(
+        name="statistics/lens",
+        code=WEIGHS,
+        settings={"confidence": study.statistics.confidence, "seed": study.statistics.seed},
+        inputs=tuple(Source(cell.name) for cell in cells(study, run)),
+        work=partial(_weigh, study, run),
+        tolerant=True,
+    )
+
+
+def _read(
+    study: Study, run: Path, point: Point, before: Point | None, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
+    options = study.lens
+    assert options is not None
+    checkpoint, identity = point.open(run)
+    model = checkpoint.load()
+    starts = {}
+    if before is not None:
+        earlier = before.open(run)[0].load()  # a lens is read with the model that it was made for
+        starts = {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in _trained(options.kinds)}
+    prompts = prompts_of(study, run, options.prompts)
+    found = read_lenses(model, prompts, Corpus.open(run / "corpus").chunks, options, identity, starts)
+    for kind, lens in found.trained.items():
+        notes = {"weight_hash": checkpoint.weight_hash, "step": point.step}
+        save_lens(folder / kind, lens, model, base_model=point.model, revision=f"step{point.step}", notes=notes)
+    tables = kept(folder, {LENS: found.lens, LENS_FIT: found.fit})
+    return {**tables, "lenses": " ".join(sha256_file(folder / kind / PARAMS) for kind in found.trained)}
+
+
+def _trained(kinds: tuple[str, ...]) -> list[str]:
+    return [kind for kind in kinds if kind != "logit"]
+
+
+def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    lens = joined(run, upstream, "lens/", LENS)
+    weighing = {"confidence": study.statistics.confidence, "seed": study.statistics.seed}
+    return kept(
+        folder,
+        {
+            LENS: lens,
+            LENS_FIT: joined(run, upstream, "lens/", LENS_FIT),
+            LENS_CONCLUSIONS: lens_conclusions(lens, **weighing),
+        },
+    )

@@ -1,0 +1,119 @@
+"""Cells `mechanism/MODEL/seed-S/step-N`: saliency, heads and the causal test of one checkpoint; the final one first.
+
+The other checkpoints of a training read the final one's table of heads, whose shares are followed over time.
+`statistics/mechanism` joins all: p values adjusted over checkpoints, and the paper's claims as tested statements.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from groundscope.corpus.chunks import Corpus
+from groundscope.corpus.utterance import Channel
+from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, CAUSAL_WORDS, adjust_over_checkpoints
+from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS, mechanism_conclusions
+from groundscope.mechanism.head_tables import HEADS_FOUND
+from groundscope.mechanism.keep import KEEP, KEEP_FAMILY
+from groundscope.mechanism.measure import TABLES, measure
+from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
+from groundscope.progress import Progress
+from groundscope.study.cell import Cell, Digests, Source, Upstream
+from groundscope.study.cells.analysis import analysed, prompts_of, text_of
+from groundscope.study.cells.tables import joined, kept
+from groundscope.study.cells.train import Point
+from groundscope.study.cells.words import SHIPPED
+from groundscope.study.config import Study
+from groundscope.tables import read_table
+
+_OURS = ("study.cells.mechanism", "study.cells.analysis", "mechanism.study_prompts", *SHIPPED)
+MEASURES = (*_OURS, "mechanism.measure", "trajectory.checkpoints")
+WEIGHS = (*_OURS, "mechanism.conclusions", "mechanism.causal_table")
+_OF_STATISTICS = {"at", "negligible_nats"}
+
+
+def cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield one cell per checkpoint that is asked for; none where the study has no mechanism.
+
+    Raises StudyError for a step that is no checkpoint.
+    """
+    options = study.mechanism
+    for model in study.models if options else ():
+        for seed in study.seeds if options else ():
+            *earlier, final = analysed(study, model, seed, options.at, "mechanism")
+            followed = Source(f"mechanism/{final.place}", HEADS_FOUND.name)
+            for point in (final, *earlier):
+                yield Cell(
+                    name=f"mechanism/{point.place}",
+                    code=MEASURES,
+                    settings=options.model_dump(mode="json", exclude=_OF_STATISTICS),
+                    inputs=(
+                        Source("corpus"),
+                        Source("words"),
+                        point.weights,
+                        *(() if point is final else (followed,)),
+                    ),
+                    work=partial(_measure, study, run, point, None if point is final else final),
+                )
+
+
+def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield the cell that joins and weighs what `cells` measured."""
+    if study.mechanism is None:
+        return
+    yield Cell(
+        name="statistics/mechanism",
+        code=WEIGHS,
+        settings={
+            "prompts": study.mechanism.prompts.model_dump(mode="json"),
+            "negligible_nats": study.mechanism.negligible_nats,
+            "confidence": study.statistics.confidence,
+            "seed": study.statistics.seed,
+        },
+        inputs=(Source("corpus"), Source("words"), *(Source(cell.name) for cell in cells(study, run))),
+        work=partial(_weigh, study, run),
+        tolerant=True,
+    )
+
+
+def _measure(
+    study: Study, run: Path, point: Point, final: Point | None, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
+    options = study.mechanism
+    assert options is not None
+    vocabulary = Corpus.open(run / "corpus").vocabulary
+    prompts = prompts_of(study, run, options.prompts)
+    checkpoint, identity = point.open(run)
+    words = prompts.table["word"].unique().to_list()
+    text = text_of(run, options.text_chunks, options.prompts.seed)
+    found = measure(
+        checkpoint.load(),
+        prompts.groups,
+        options,
+        identity,
+        final=read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)
+        if final
+        else None,
+        text=torch.from_numpy(text).long() if len(text) else None,
+        words={vocabulary.id(word, Channel.LAN): word for word in words},
+    )
+    return kept(folder, found.by_schema())
+
+
+def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    options = study.mechanism
+    assert options is not None
+    tables = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
+    for schema, family in ((CAUSAL, CAUSAL_FAMILY), (KEEP, KEEP_FAMILY)):
+        if len(tables[schema]):
+            tables[schema] = adjust_over_checkpoints([tables[schema]], family)
+    conclusions = mechanism_conclusions(
+        tables[CAUSAL],
+        tables[CAUSAL_WORDS],
+        negligible_nats=options.negligible_nats,
+        confidence=study.statistics.confidence,
+        seed=study.statistics.seed,
+    )
+    prompts = prompts_of(study, run, options.prompts).table
+    return kept(folder, {**tables, MECHANISM_CONCLUSIONS: conclusions, MECHANISM_PROMPTS: prompts})
