@@ -3,24 +3,47 @@
 from pathlib import Path
 
 from groundscope.study.cell import Cell
-from groundscope.study.cells import behaviour, contexts, controls, corpus, report, tables, train, words
+from groundscope.study.cells import (
+    ablation,
+    behaviour,
+    contexts,
+    controls,
+    corpus,
+    lens,
+    mechanism,
+    report,
+    tables,
+    train,
+    words,
+)
 from groundscope.study.cells.report import WritePage
 from groundscope.study.config import Study
 
 
 def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """Return the cells of ``study`` in an order in which each stands behind what it reads."""
-    measured = [*train.cells(study, run), *behaviour.cells(study, run), *controls.cells(study, run)]
+    measured = [
+        *train.cells(study, run),
+        *behaviour.cells(study, run),
+        *controls.cells(study, run),
+        *mechanism.cells(study, run),
+        *lens.cells(study, run),
+    ]
     statistics = [
         *tables.training_cells(study, run),
         *behaviour.statistics_cells(study, run),
         *controls.statistics_cells(study, run),
         *contexts.statistics_cells(study, run),
+        *ablation.statistics_cells(study, run),
+        *mechanism.statistics_cells(study, run),
+        *lens.statistics_cells(study, run),
     ]
     return [
         *corpus.cells(study),
         *words.cells(study, run),
+        *ablation.corpus_cells(study, run),
         *_by_training(measured),
+        *ablation.cells(study, run),
         *statistics,
         *tables.cells(run, tuple(cell.name for cell in statistics)),
         *report.cells(study, run, write_page),
