@@ -67,13 +67,13 @@ window.groundscope = (() => {
     return figure.data.map((trace) => ({
       ...trace,
       visible: agrees(trace.meta ?? {}, width),
-      x: trace.customdata ? trace.customdata.map((step) => position(figure, step)) : trace.x,
+      x: trace.customdata && figure.layout.meta ? trace.customdata.map((step) => position(figure, step)) : trace.x,
     }));
   }
   function laidOut(figure, width) {
     const layout = structuredClone(figure.layout);
-    const scale = layout.meta[state.scale];
-    for (const [axis, labels] of [["xaxis", scale.steps], ["xaxis2", scale.tokens]])
+    const scale = layout.meta?.[state.scale]; // figures that are not over steps have none
+    if (scale) for (const [axis, labels] of [["xaxis", scale.steps], ["xaxis2", scale.tokens]])
       if (layout[axis]) Object.assign(layout[axis], { tickvals: scale.tickvals, ticktext: labels, range: scale.range });
     if (width < NARROW) layout.margin.r = layout.margin.r > 100 ? 14 : layout.margin.r;
     return layout;
@@ -87,7 +87,7 @@ window.groundscope = (() => {
   function addFigures() {
     for (const place of document.querySelectorAll("[data-figure]")) {
       const figure = page.figures[place.dataset.figure];
-      const unit = figure.layout.meta.log.unit;
+      const unit = figure.layout.meta?.log.unit;
       figure.position = (step) => Math.log10(1 + step / unit);
       charts.push({ name: place.dataset.figure, place, figure, narrow: null });
     }
