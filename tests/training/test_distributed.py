@@ -11,9 +11,11 @@ import pytest
 from safetensors.torch import load_file
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 import numpy as np
+from groundscope.errors import StoppedError
 from groundscope.models.presets import preset
 from groundscope.training.config import TrainConfig
 from groundscope.training.loop import train
@@ -28,16 +30,23 @@ def stopping(self, step, batch):
         raise InterruptedError
     return update(self, step, batch)
 
+def asked(self, step, batch):
+    if step == 3 and self.fabric.global_rank == 1:
+        signal.raise_signal(signal.SIGINT)
+    return update(self, step, batch)
+
 for strategy in ("ddp", "fsdp"):
     config = TrainConfig(steps=20, batch_size=6, warmup_steps=3, learning_rate=3e-3, checkpoints={"every": 8},
                          state_every=5, precision="fp32", device="cpu", strategy=strategy)
     train(chunks, model, config, 1, out / strategy, arch="transformer-4")
-    Session._update = stopping
-    try:
-        train(chunks, model, config, 1, out / f"{strategy}-stopped", arch="transformer-4")
-    except InterruptedError:
-        Session._update = update
-    train(chunks, model, config, 1, out / f"{strategy}-stopped", arch="transformer-4")
+    for interruption in (stopping, asked):
+        folder = out / f"{strategy}-{interruption.__name__}"
+        Session._update = interruption
+        try:
+            train(chunks, model, config, 1, folder, arch="transformer-4")
+        except (InterruptedError, KeyboardInterrupt, StoppedError):
+            Session._update = update
+        train(chunks, model, config, 1, folder, arch="transformer-4")
 """
 
 
@@ -75,7 +84,10 @@ def test_two_processes_train_as_one_with_the_whole_batch(torchrun, run, strategy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_stopped_processes_go_on_to_the_same_bits(torchrun, fingerprint, strategy):
-    sessions = json.loads((torchrun / f"{strategy}-stopped" / "speed.json").read_text())["sessions"]
-    assert [session["first_step"] for session in sessions] == [0, 10]
-    assert fingerprint(torchrun / f"{strategy}-stopped") == fingerprint(torchrun / strategy)
+@pytest.mark.parametrize(("interruption", "resumed"), [("stopping", 10), ("asked", 16)])
+def test_stopped_processes_go_on_to_the_same_bits(torchrun, fingerprint, strategy, interruption, resumed):
+    """A signal to one process alone stops both where they next agree, after a state of that step."""
+    out = torchrun / f"{strategy}-{interruption}"
+    sessions = json.loads((out / "speed.json").read_text())["sessions"]
+    assert [session["first_step"] for session in sessions] == [0, resumed]
+    assert fingerprint(out) == fingerprint(torchrun / strategy)
