@@ -68,7 +68,7 @@ def _is_ours(folder: Path) -> bool:
 def _load(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
     asked = f"'{name}'" if revision is None else f"'{name}' at revision '{revision}'"
     try:
-        with _no_progress_bar():
+        with no_progress_bar():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name, revision=revision, dtype=dtype, output_loading_info=True
             )
@@ -106,7 +106,7 @@ def _reason(name: str, revision: str | None, error: Exception) -> str:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """Keep transformers' bar off the terminal: a trajectory loads many models, and the caller reports."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -1,0 +1,114 @@
+"""A frozen ViT: its own features, in the places that the geometry says, cached, and with a random control."""
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from PIL import Image
+
+from groundscope.corpus.boxes import Box, Size
+from groundscope.errors import ModelError
+from groundscope.models.vision import EncoderOptions, VisionEncoder
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 7, "image_size": 28}
+KINDS = {
+    "dinov2": (hf.Dinov2Config, hf.Dinov2Model, {}),
+    "registers": (hf.Dinov2WithRegistersConfig, hf.Dinov2WithRegistersModel, {"num_register_tokens": 3}),
+    "vit": (hf.ViTConfig, hf.ViTModel, {"intermediate_size": 32}),
+    "clip": (hf.CLIPVisionConfig, hf.CLIPVisionModel, {"intermediate_size": 32}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Tiny random encoders, saved as a release would be."""
+    root = tmp_path_factory.mktemp("encoders")
+    for name, (config, model, more) in KINDS.items():
+        torch.manual_seed(0)
+        model(config(**TINY, **more)).save_pretrained(root / name)
+    return root
+
+
+def picture(seed, size=(40, 40)):
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3))
+    return Image.fromarray(noise.astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_the_models_own_without_its_other_tokens(folder, kind):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / kind)))
+    pictures = [picture(seed) for seed in range(3)]
+    found = np.stack(list(encoder.encode(pictures, batch_size=2)))
+    assert found.shape == (3, 16, 16) == (3, encoder.positions, encoder.d_patch)
+    pixels = torch.stack([encoder.pixels(p) for p in pictures])
+    with torch.no_grad():
+        whole = encoder.model(pixel_values=pixels).last_hidden_state
+    np.testing.assert_allclose(found, whole[:, -16:].half().numpy(), rtol=1e-2, atol=2e-3)
+
+
+def test_a_patch_that_changes_changes_its_feature_most(folder):
+    """The geometry is what happens: paint a box, and the patches that `inside` names are those that move."""
+    for fit in ("stretch", "crop", "pad"):
+        encoder = VisionEncoder(EncoderOptions(name=str(folder / "vit"), canvas=56, fit=fit, layer=0))
+        before, after = picture(0, (120, 90)), picture(0, (120, 90))
+        box = Box(40, 30, 25, 20)
+        after.paste((255, 0, 0), (40, 30, 65, 50))
+        one, two = encoder.encode([before, after])
+        moved = np.abs(one.astype(float) - two).sum(axis=1)
+        inside = encoder.patches(Size(120, 90)).share_in(box)
+        assert (moved[inside == 0] < 0.3 * moved.max()).all()
+        assert inside[moved.argmax()] > 0.2
+
+
+def test_named_tokens_stand_before_the_patches(folder):
+    options = EncoderOptions(name=str(folder / "registers"), keep=("cls", "registers"))
+    encoder = VisionEncoder(options)
+    assert encoder.positions == 4 + 16
+    assert encoder.patches(Size(40, 40)).looks_somewhere.tolist() == [False] * 4 + [True] * 16
+    with pytest.raises(ModelError, match="no register tokens"):
+        VisionEncoder(EncoderOptions(name=str(folder / "vit"), keep=("registers",)))
+
+
+def test_the_control_is_random_by_its_seed_alone(folder):
+    options = EncoderOptions(name=str(folder / "dinov2"), random_weights=True, seed=3)
+    before = torch.random.get_rng_state()
+    first, again = (next(VisionEncoder(options).encode([picture(0)])) for _ in range(2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    np.testing.assert_array_equal(first, again)
+    other = next(VisionEncoder(options.model_copy(update={"seed": 4})).encode([picture(0)]))
+    assert not np.array_equal(first, other)
+    assert VisionEncoder(options).name == "dinov2 (random weights)"
+
+
+def test_the_cache_answers_for_the_same_picture_and_encoder_only(folder, tmp_path):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "dinov2")))
+    first = list(encoder.encode([picture(0), picture(1)], tmp_path))
+    files = sorted(tmp_path.rglob("*.npy"))
+    assert len(files) == 2
+    np.save(files[0], np.full_like(first[0], 7))  # what is read back is what is there
+    assert sum((known == 7).all() for known in encoder.encode([picture(0), picture(1)], tmp_path)) == 1
+    larger = VisionEncoder(EncoderOptions(name=str(folder / "dinov2"), canvas=42))
+    list(larger.encode([picture(0)], tmp_path))
+    assert len(list(tmp_path.rglob("*.npy"))) == 3
+
+
+def test_what_is_no_encoder_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="could not be loaded"):
+        VisionEncoder(EncoderOptions(name=str(tmp_path / "nowhere")))
+    hf.GPT2Model(hf.GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="which has no patches"):
+        VisionEncoder(EncoderOptions(name=str(tmp_path)))
+
+
+@pytest.mark.real
+def test_a_pretrained_encoder_tells_pictures_of_different_things_apart(real_data):
+    encoder = VisionEncoder(EncoderOptions(name=str(real_data / "weights/dinov2-small"), canvas=56))
+    assert (encoder.patch, encoder.d_patch, encoder.positions) == (14, 384, 16)
+    grey = Image.new("RGB", (64, 64), (200, 200, 200))
+    red, moved = grey.copy(), grey.copy()
+    red.paste((220, 30, 30), (0, 0, 32, 32))
+    moved.paste((220, 30, 30), (32, 32, 64, 64))
+    plain, one, two = (features.astype(float) for features in encoder.encode([grey, red, moved]))
+    changed = np.linalg.norm(one - plain, axis=1).reshape(4, 4), np.linalg.norm(two - plain, axis=1).reshape(4, 4)
+    assert changed[0][:2, :2].mean() > changed[0][2:, 2:].mean()
+    assert changed[1][2:, 2:].mean() > changed[1][:2, :2].mean()
