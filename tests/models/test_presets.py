@@ -137,3 +137,13 @@ def test_gpt2s_spread_and_mamba2s_steps():
     assert steps.max() <= 0.1 + 1e-6
     assert mamba.A_log.exp().min() >= 1
     assert mamba.A_log.exp().max() <= 16
+
+
+def test_heads_of_mamba2_begin_where_they_are_told():
+    told = {"ssm_dt_min": 0.01, "ssm_dt_max": 1.0, "ssm_a_min": 0.1, "ssm_a_max": 0.2}
+    mamba = build(preset("mamba2-4", 50, d_model=128, ssm_d_head=8, **told), 0).mixers[0]
+    steps = torch.nn.functional.softplus(mamba.dt_bias)
+    assert 0.01 - 1e-6 <= steps.min() < 0.1 < steps.max() <= 1 + 1e-6
+    assert 0.1 <= mamba.A_log.exp().min() <= mamba.A_log.exp().max() <= 0.2
+    with pytest.raises(ModelError, match="ssm_dt_min=.* is above ssm_dt_max="):
+        preset("mamba2-4", 50, ssm_dt_min=0.5)

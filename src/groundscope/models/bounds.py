@@ -38,7 +38,7 @@ _NUMBERS: Mapping[str, _Number] = {
     **dict.fromkeys(("vocab_size", "n_layers", "d_model", "n_heads", "d_mlp", "n_positions"), _SIZE),
     **dict.fromkeys(("ssm_expand", "ssm_d_head", "ssm_d_state", "ssm_n_groups", "ssm_d_conv", "ssm_chunk"), _SIZE),
     **dict.fromkeys(("dropout", "attention_dropout"), _PROBABILITY),
-    **dict.fromkeys(("norm_eps", "initializer_range"), _POSITIVE),
+    **dict.fromkeys(("norm_eps", "initializer_range", "ssm_dt_min", "ssm_dt_max", "ssm_a_min", "ssm_a_max"), _POSITIVE),
 }
 _SWITCHES = ("tie_word_embeddings", "output_bias", "ssm_mlp")
 

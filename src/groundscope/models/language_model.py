@@ -54,6 +54,12 @@ class GroundedLMConfig(PretrainedConfig):
     ssm_n_groups: int = 1  # heads of a group share B and C
     ssm_d_conv: int = 4
     ssm_chunk: int = 64  # positions that the training path mixes at once; speed only, not results
+    # How far a Mamba-2 head sees when training begins: about 1 / (dt * A) tokens, drawn per head. Wider steps let
+    # a narrow model's state speak up sooner, which the authors' begin at a hundredth of what the skip D x says.
+    ssm_dt_min: float = 1e-3
+    ssm_dt_max: float = 1e-1
+    ssm_a_min: float = 1.0
+    ssm_a_max: float = 16.0
     ssm_mlp: bool = False  # whether Mamba-2 layers too are followed by an MLP
 
     def __post_init__(self, **kwargs):
@@ -93,6 +99,10 @@ class GroundedLMConfig(PretrainedConfig):
         inner = self.ssm_expand * self.d_model
         if "mamba2" not in self.mixers:
             return
+        for name in ("ssm_dt", "ssm_a"):
+            low, high = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if low > high:
+                raise ModelError(f"{name}_min={low} is above {name}_max={high}; heads are drawn between the two.")
         if inner % self.ssm_d_head:
             raise ModelError(
                 f"A Mamba-2 layer is ssm_expand * d_model = {inner} wide, which does not divide into heads of "
@@ -187,7 +197,13 @@ class GroundedLM(LanguageModel):
         elif isinstance(module, Attention | MLP):
             nn.init.normal_(module.out.weight, 0.0, residual_std, generator)
         elif isinstance(module, Mamba2):
-            module.initialise(self.n_layers * (2 if self.config.ssm_mlp else 1), generator)
+            settings = self.config
+            module.initialise(
+                self.n_layers * (2 if settings.ssm_mlp else 1),
+                generator,
+                dt=(settings.ssm_dt_min, settings.ssm_dt_max),
+                a=(settings.ssm_a_min, settings.ssm_a_max),
+            )
 
 
 class Block(nn.Module):

@@ -72,8 +72,15 @@ class Mamba2(Mixer):
         return self.out(normed.flatten(-2))
 
     @torch.no_grad()
-    def initialise(self, n_residuals: int, generator: torch.Generator | None = None) -> None:
-        """Draw the weights as Mamba-2's authors do (A in 1..16, steps dt in .001...1, both per head).
+    def initialise(
+        self,
+        n_residuals: int,
+        generator: torch.Generator | None = None,
+        *,
+        dt: tuple[float, float] = (1e-3, 1e-1),
+        a: tuple[float, float] = (1.0, 16.0),
+    ) -> None:
+        """Draw the weights as Mamba-2's authors do: A in ``a``, steps in ``dt`` (evenly in their logarithm), per head.
 
         ``n_residuals`` counts the branches that add to the residual stream; the output projection shrinks with it.
         """
@@ -82,9 +89,9 @@ class Mamba2(Mixer):
         self.out.weight /= math.sqrt(n_residuals)
         bound = 1 / math.sqrt(self.conv_weight.shape[1])
         nn.init.uniform_(self.conv_bias, -bound, bound, generator)
-        nn.init.uniform_(self.A_log, 1, 16, generator).log_()
-        nn.init.uniform_(self.dt_bias, math.log(1e-3), math.log(1e-1), generator)
-        dt = self.dt_bias.exp().clamp(min=1e-4)
-        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # the inverse of softplus
+        nn.init.uniform_(self.A_log, *a, generator).log_()
+        nn.init.uniform_(self.dt_bias, math.log(dt[0]), math.log(dt[1]), generator)
+        steps = self.dt_bias.exp().clamp(min=1e-4)
+        self.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
         nn.init.ones_(self.D)
         nn.init.ones_(self.norm_weight)
