@@ -145,5 +145,5 @@ def test_heads_of_mamba2_begin_where_they_are_told():
     steps = torch.nn.functional.softplus(mamba.dt_bias)
     assert 0.01 - 1e-6 <= steps.min() < 0.1 < steps.max() <= 1 + 1e-6
     assert 0.1 <= mamba.A_log.exp().min() <= mamba.A_log.exp().max() <= 0.2
-    with pytest.raises(ModelError, match="ssm_dt_min=.* is above ssm_dt_max="):
+    with pytest.raises(ModelError, match=r"ssm_dt_min=.* is above ssm_dt_max="):
         preset("mamba2-4", 50, ssm_dt_min=0.5)
