@@ -19,7 +19,7 @@ def faults():
 
 usual = faults()
 with freed_memory_kept():
-    torch.ones(2**24)
+    faults()  # the first step finds nothing to use again
     kept = faults()
 print(usual, kept)
 """
@@ -29,5 +29,4 @@ print(usual, kept)
 def test_freed_memory_is_used_again():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
     usual, kept = map(int, done.stdout.split())
-    assert kept < 1000
-    assert kept < usual
+    assert kept < usual / 10
