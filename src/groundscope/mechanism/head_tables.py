@@ -93,6 +93,20 @@ HEAD_AGREEMENT = TableSchema(
     ),
 )
 
+SALIENCY_MAPS = TableSchema(
+    "saliency_maps",
+    "one head at one checkpoint: its saliency over one frame, the context that most prompts share",
+    (
+        *CHECKPOINT_COLUMNS,
+        *_HEAD,
+        Column("prompt", pl.Int64(), "number of one prompt of the frame (see table mechanism_prompts)"),
+        Column("length", pl.Int64(), "tokens of the frame"),
+        Column("saliency_nats", pl.List(pl.Float32()), "|A dL/dA|, mean over the prompts: rows (queries) one after the "
+               "other, each with as many keys as the frame has tokens"),
+        _PROMPTS,
+    ),
+)  # fmt: skip
+
 Identity = Mapping[str, Any]
 """A value for each of `CHECKPOINT_COLUMNS`."""
 
@@ -117,6 +131,16 @@ def saliency_head_table(saliency: Saliency, identity: Identity) -> pl.DataFrame:
         "total_nats": _means(saliency.total),
     }
     return _frame(SALIENCY_HEADS, columns, {**identity, "n_prompts": len(saliency)})
+
+
+def saliency_map_table(saliency: Saliency, identity: Identity) -> pl.DataFrame:
+    """Return table `SALIENCY_MAPS` of one checkpoint from a saliency whose kept maps are of one frame."""
+    mean = saliency.maps.abs().mean(dim=0)
+    columns = {**_head_columns(saliency.index), "saliency_nats": mean.flatten(1).float().numpy()}
+    if not len(saliency.index):
+        return SALIENCY_MAPS.frame([])
+    about = {"prompt": int(saliency.kept[0]), "length": mean.shape[-1], "n_prompts": len(saliency.kept)}
+    return _frame(SALIENCY_MAPS, columns, {**identity, **about})
 
 
 def head_role_table(
@@ -195,5 +219,6 @@ def _means(values: Float[Tensor, "prompt head"]) -> Float[np.ndarray, " head"]:
 
 
 def _frame(schema: TableSchema, columns: Mapping[str, Any], same: Mapping[str, Any]) -> pl.DataFrame:
-    frame = pl.DataFrame(columns, schema_overrides={k: v for k, v in schema.dtypes.items() if k in columns})
+    overrides = {k: v for k, v in schema.dtypes.items() if k in columns and not isinstance(v, pl.List)}
+    frame = pl.DataFrame(columns, schema_overrides=overrides)
     return schema.conform(frame.with_columns(pl.lit(value).alias(name) for name, value in same.items()))

@@ -22,6 +22,7 @@ from groundscope.mechanism.head_tables import (
     HEADS_FOUND,
     SALIENCY_HEADS,
     SALIENCY_LAYERS,
+    SALIENCY_MAPS,
     Identity,
     head_agreement_table,
     head_role_table,
@@ -29,6 +30,7 @@ from groundscope.mechanism.head_tables import (
     heads_found_table,
     saliency_head_table,
     saliency_layer_table,
+    saliency_map_table,
 )
 from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.keep import KEEP, keep_table
@@ -53,6 +55,7 @@ class Mechanism(NamedTuple):
 
     saliency_layers: pl.DataFrame
     saliency_heads: pl.DataFrame
+    saliency_maps: pl.DataFrame
     head_roles: pl.DataFrame
     heads_found: pl.DataFrame
     head_shares: pl.DataFrame
@@ -69,6 +72,7 @@ class Mechanism(NamedTuple):
 TABLES = (
     SALIENCY_LAYERS,
     SALIENCY_HEADS,
+    SALIENCY_MAPS,
     HEAD_ROLES,
     HEADS_FOUND,
     HEAD_SHARES,
@@ -97,7 +101,8 @@ def measure(
     are chunks of ordinary text; None leaves its loss out. ``words`` names the targets in table `causal_words` (None: by
     their ids). Raises TableError when ``final`` is of another model.
     """
-    per_group = [saliency(model, prompts) for prompts in groups]
+    at, frame = common_frame(groups)
+    per_group = [saliency(model, group, keep_maps=frame if i == at else ()) for i, group in enumerate(groups)]
     whole = Saliency.join(per_group)
     flow = join_flows([attention_flow(model, prompts) for prompts in groups]) if options.compare else None
     scores = criterion_scores(whole, flow, options.criterion)
@@ -117,6 +122,7 @@ def measure(
     return Mechanism(
         saliency_layers=saliency_layer_table(whole, identity),
         saliency_heads=saliency_head_table(whole, identity),
+        saliency_maps=saliency_map_table(per_group[at], identity),
         head_roles=head_role_table(whole.index, scores, options.criterion, identity),
         heads_found=heads_found_table(whole, together, options.criterion, identity),
         head_shares=head_share_table(whole, followed, identity),
@@ -125,6 +131,17 @@ def measure(
         causal_words=causal_words_table(runs, options.causal, identity, named),
         keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity),
     )
+
+
+def common_frame(groups: Sequence[PromptBatch]) -> tuple[int, list[int]]:
+    """Return the group and the numbers of the prompts of the largest frame: prompts that differ in the ground alone."""
+    frames: dict[tuple[int, ...], list[int]] = {}
+    for at, group in enumerate(groups):
+        words = group.input_ids.masked_fill(group.ground.to(group.input_ids.device), -1).tolist()
+        for number, frame in zip(group.numbers.tolist(), words, strict=True):
+            frames.setdefault((at, *frame), []).append(number)
+    (at, *_), numbers = max(frames.items(), key=lambda item: len(item[1]))
+    return at, numbers
 
 
 def heads_in(
