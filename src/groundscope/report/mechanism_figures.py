@@ -1,0 +1,155 @@
+"""Tables of mechanism and lenses to Plotly figures: layers by steps, shares and effects over steps, thresholds."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+import polars as pl
+
+from groundscope.mechanism.criteria import Role
+from groundscope.report.chart_parts import Labels, by, plain, span, step_band, step_figure, step_line
+from groundscope.report.numbers import decimal, interval, nats, p_value, percent, rounded
+from groundscope.report.style import GREY, Mark, StepAxis
+
+DASHES = {Role.AGGREGATE.value: "solid", Role.GATHER.value: "dash"}
+_ROW = 26  # pixels of one layer in a map
+_MARGIN = {"l": 64, "r": 8, "t": 8, "b": 44}
+
+
+def layer_map(
+    table: pl.DataFrame, column: str, mark: Mark, names: Sequence[str], *, title: str, zero: bool = True
+) -> go.Figure:
+    """Layers downward, checkpoints rightward (evenly spaced), a cell's strength the value; for one model.
+
+    ``table`` holds layer, step and ``column``; ``names`` are the layers' from the first on. ``zero``: the scale begins
+    at 0.
+    """
+    steps = table["step"].unique().sort().to_list()
+    cells = dict(zip(table.select("layer", "step").iter_rows(), table[column].to_list(), strict=True))
+    layers = sorted(table["layer"].unique())
+    values = [rounded([cells.get((layer, step)) for step in steps], 4) for layer in layers]
+    known = [value for row in values for value in row if value is not None]
+    low, high = (0.0 if zero else min(known, default=0.0)), max(known, default=1.0)
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=[f"{step:,}" for step in steps],
+            y=[names[layer] for layer in layers],
+            zmin=low,
+            zmax=high if high > low else low + 1,
+            colorscale=[[0, mark.veil(0.02)], [0.5, mark.veil(0.5)], [1, mark.colour]],
+            colorbar={"thickness": 10, "len": 1.0, "outlinewidth": 0, "title": {"text": title, "side": "right"}},
+            hovertemplate=f"%{{y}}, step %{{x}}<br>%{{z:.3~f}} {title}<extra></extra>",
+            xgap=1,
+            ygap=1,
+            meta={},
+        )
+    )
+    return figure.update_layout(
+        template="none",
+        height=_ROW * len(layers) + _MARGIN["t"] + _MARGIN["b"],
+        margin=_MARGIN,
+        xaxis={"type": "category", "title": {"text": "training step", "standoff": 8}, "tickangle": 0, "nticks": 8},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+    )
+
+
+def share_figure(shares: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
+    """Share of all |saliency| that the final model's heads hold, over steps; ``shares`` is joined over seeds."""
+    return _role_lines(
+        shares,
+        ("share", "share_low", "share_high"),
+        marks,
+        axis,
+        "share of all saliency",
+        lambda row: (
+            f"{row['role']} heads hold {percent(row['share'])}<br>{decimal(row['mean_count'])} heads per prompt"
+        ),
+        tickformat=".0%",
+    )
+
+
+def effect_figure(effects: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
+    """What removing heads costs beyond removing random ones, over steps; filled: significant in every seed."""
+    figure = _role_lines(
+        effects,
+        ("difference_nats", "ci_low_nats", "ci_high_nats"),
+        marks,
+        axis,
+        "surprisal, intervention − control (nats)",
+        lambda row: (
+            f"without {row['role']} heads {nats(row['difference_nats'], 3)} more than without random ones<br>"
+            f"{interval(row['ci_low_nats'], row['ci_high_nats'])}, {p_value(row['p_holm'])}"
+        ),
+        filled=effects["significant"].to_list(),
+    )
+    return figure.add_hline(y=0, line={"width": 1, "color": GREY})
+
+
+def sweep_figure(sweep: pl.DataFrame, marks: Mapping[str, Mark], threshold: float) -> go.Figure:
+    """How many heads of each role a prompt has, by threshold, at the final checkpoint."""
+    figure = go.Figure(
+        layout={
+            "template": "none",
+            "showlegend": False,
+            "hovermode": "closest",
+            "height": 300,
+            "margin": {"l": 56, "r": 112, "t": 12, "b": 48},
+            "xaxis": {
+                "title": {"text": "threshold: least share of a head’s saliency", "standoff": 8},
+                "zeroline": False,
+            },
+            "yaxis": {"title": {"text": "heads per prompt", "standoff": 10}, "rangemode": "tozero", "zeroline": False},
+        }
+    )
+    figure.add_vline(x=threshold, line={"width": 1, "color": GREY, "dash": "dot"})
+    for arch, rows in by(sweep, "arch"):
+        for role, line in by(rows.sort("threshold"), "role"):
+            figure.add_trace(
+                go.Scatter(
+                    x=line["threshold"].to_list(),
+                    y=rounded(line["heads"].to_list(), 3),
+                    text=[
+                        f"<b>{plain(arch)}</b>, threshold {decimal(row['threshold'])}<br>"
+                        f"{decimal(row['heads'])} {role} heads per prompt"
+                        for row in line.iter_rows(named=True)
+                    ],
+                    hovertemplate="%{text}<extra></extra>",
+                    mode="lines+markers",
+                    line={"color": marks[arch].colour, "width": 2, "dash": DASHES[role]},
+                    marker={"color": marks[arch].colour, "symbol": marks[arch].symbol, "size": 6},
+                    meta={"arch": arch},
+                )
+            )
+    return figure
+
+
+def _role_lines(rows, columns, marks, axis, title, say, *, filled=None, **yaxis) -> go.Figure:
+    """One line per model and role with its band; a role shows in the dash."""
+    value, low, high = columns
+    rows = rows.with_columns(pl.Series("filled", filled if filled is not None else [True] * len(rows)))
+    figure = step_figure(axis, title)
+    figure.update_yaxes(**yaxis)
+    labels = Labels(figure, span(rows, low, high, floor=0.0))
+    for arch, of_arch in by(rows, "arch"):
+        for role, line in by(of_arch, "role"):
+            mark, meta = marks[arch], {"arch": arch}
+            ordered = line.sort("step").drop_nulls(value)
+            if ordered.is_empty():
+                continue
+            figure.add_trace(step_band(ordered, low, high, mark, axis, meta))
+            symbols = [mark.symbol if full else f"{mark.symbol}-open" for full in ordered["filled"]]
+            figure.add_trace(
+                step_line(
+                    ordered,
+                    value,
+                    axis,
+                    meta,
+                    name=role,
+                    text=[say(row) for row in ordered.iter_rows(named=True)],
+                    mode="lines+markers",
+                    line={"color": mark.colour, "width": 2, "dash": DASHES[role]},
+                    marker={"symbol": symbols, "size": 6, "color": mark.colour},
+                )
+            )
+            labels.add(ordered, value, role, mark, meta)
+    return figure.add_traces(labels.traces(axis))
