@@ -263,10 +263,11 @@ def test_seeds_that_disagree_do_not_ground_a_word():
 def test_agreement_with_children_is_found_and_frequency_can_explain_it():
     onset = np.arange(60) // 5
     gain = emerging_table(onset)
-    words = word_emergence(gain)
     rng = np.random.default_rng(1)
     ages = {word: 18 + 0.6 * begins + rng.normal() for word, begins in zip(WORDS, onset, strict=True)}
-    table = acquisition(words, gain, ages, resamples=300)
+    words = word_emergence(gain, ages)
+    assert word_emergence(gain).drop("age_months").equals(words.drop("age_months"))
+    table = acquisition(words, gain, resamples=300)
     assert ACQUISITION.conform(table).equals(table)
     row = table.row(0, named=True)
     found = dict(words.select("word", "emergence_step").iter_rows())
@@ -278,9 +279,11 @@ def test_agreement_with_children_is_found_and_frequency_can_explain_it():
 
     frequency = dict(gain.filter(step=800, seed=1).select("word", "seen_lan").iter_rows())
     order = {word: -count for word, count in frequency.items()}
-    confounded = words.with_columns(pl.col("word").replace_strict(order, return_dtype=pl.Int64).alias("emergence_step"))
     noisy = {word: age + rng.normal(0, 300) for word, age in order.items()}
-    explained = acquisition(confounded, gain, noisy, resamples=300)
+    confounded = word_emergence(gain, noisy).with_columns(
+        pl.col("word").replace_strict(order, return_dtype=pl.Int64).alias("emergence_step")
+    )
+    explained = acquisition(confounded, gain, resamples=300)
     assert explained["rho"].item() > 0.8
     assert explained["rho_partial"].is_null().item(), "nothing is left once frequency is held"
 
@@ -304,4 +307,4 @@ def test_the_shared_list_of_ages_can_be_read(real_data):
 
 def test_too_few_words_of_known_age_leave_a_model_out():
     gain = emerging_table(np.arange(60) // 5, seeds=(1,))
-    assert acquisition(word_emergence(gain), gain, {"w01": 20.0}).is_empty()
+    assert acquisition(word_emergence(gain, {"w01": 20.0}), gain).is_empty()

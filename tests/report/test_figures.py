@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundscope.report.figures import gain_figure, loss_figure, r_squared_figure, spread, surprisal_figure
+from groundscope.report.chart_parts import spread
+from groundscope.report.figures import gain_figure, loss_figure, r_squared_figure, surprisal_figure
 from groundscope.report.run import Run, open_run
 
 

@@ -1,5 +1,6 @@
 """When each word is grounded, and whether models and children agree about the order."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ WORD_EMERGENCE = TableSchema(
         Column("gain_nats", pl.Float64(), "G at the last checkpoint, mean over seeds"),
         Column("p", pl.Float64(), "p value of G > 0 there: exchanged scenes, seeds combined (Fisher)"),
         Column("p_bh", pl.Float64(), "p after Benjamini and Hochberg's correction over words"),
+        Column("age_months", pl.Float64(), "age at which half of the children say the word; null: not known"),
     ),
 )
 ACQUISITION = TableSchema(
@@ -50,8 +52,8 @@ ACQUISITION = TableSchema(
 )
 
 
-def word_emergence(gain: pl.DataFrame, *, level: float = 0.05) -> pl.DataFrame:
-    """Return table `WORD_EMERGENCE` from table ``gain``.
+def word_emergence(gain: pl.DataFrame, ages: Mapping[str, float] | None = None, *, level: float = 0.05) -> pl.DataFrame:
+    """Return table `WORD_EMERGENCE` from table ``gain`` and the children's ages of acquisition in months.
 
     A single word is tested by exchanging scenes (column ``p_scene``): even an untrained model gives some words a tiny
     gain that is the same in every context, so that a test over contexts would find grounding in noise. The seeds' p
@@ -67,7 +69,10 @@ def word_emergence(gain: pl.DataFrame, *, level: float = 0.05) -> pl.DataFrame:
             "arch", "direction", maintain_order=True
         )
     ]
-    return WORD_EMERGENCE.conform(pl.concat(frames)) if frames else WORD_EMERGENCE.frame([])
+    if not frames:
+        return WORD_EMERGENCE.frame([])
+    age = pl.col("word").replace_strict(dict(ages or {}), default=None, return_dtype=pl.Float64)
+    return WORD_EMERGENCE.conform(pl.concat(frames).with_columns(age.alias("age_months")))
 
 
 def read_acquisition(path: Path, word: str = "definition", months: str = "aoa_months_50pct") -> dict[str, float]:
@@ -89,13 +94,12 @@ def read_acquisition(path: Path, word: str = "definition", months: str = "aoa_mo
 def acquisition(
     words: pl.DataFrame,
     gain: pl.DataFrame,
-    ages: dict[str, float],
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Return table `ACQUISITION` from tables ``word_emergence`` and ``gain`` and the children's ages in months.
+    """Return table `ACQUISITION` from tables ``word_emergence``, with the children's ages, and ``gain``.
 
     Words that no checkpoint grounds rank behind all others. Frequent words come early in children and in models alike;
     the partial correlation holds the (ranked) frequency in the speech that the model was trained on. Models with fewer
@@ -103,11 +107,11 @@ def acquisition(
     """
     rows = []
     for (arch, direction), courses in courses_by_model(gain).items():
-        mine = words.filter(arch=arch, direction=direction).filter(pl.col("word").is_in(list(ages))).sort("word")
+        mine = words.filter(arch=arch, direction=direction).drop_nulls("age_months").sort("word")
         if mine.height < 5:
             continue
         steps = mine["emergence_step"].fill_null(courses[0].step[-1] + 1).to_numpy()
-        age = np.array([ages[word] for word in mine["word"]])
+        age = mine["age_months"].to_numpy()
         frequency = _frequency(courses, mine["word"].to_list())
         ranks = [rankdata(values)[:, None] for values in (steps, age, frequency)]
         rng = generator(seed, "resamples of words")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import plotly.graph_objects as go
 import polars as pl
@@ -11,6 +11,7 @@ from groundscope.report.numbers import FIXED, compact, rounded
 from groundscope.report.style import Mark, StepAxis
 
 
+@runtime_checkable
 class Positions(Protocol):
     """Where a value of the x axis is drawn."""
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from groundscope.behaviour.prompts import Direction
 from groundscope.files import atomic_file
 from groundscope.progress import duration
 from groundscope.report import numbers
+from groundscope.report.content import Content, Section
 from groundscope.report.run import Run, open_run
-from groundscope.report.sections import SECTIONS, Content
+from groundscope.report.sections import SECTIONS
 
-SCRIPTS = ("figures.js", "words.js", "explorer.js")
+SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js")
 DIRECTIONS = {
     Direction.ENV2LAN: "scene → spoken word",
     Direction.LAN2ENV: "speech → scene’s word",
@@ -43,9 +44,9 @@ def write_page(run: Path, out: Path | None = None) -> Path:
     return page
 
 
-def render(run: Run, links: str) -> str:
+def render(run: Run, links: str, sections: Sequence[Section] = SECTIONS) -> str:
     """Return the page's HTML; ``links`` leads from the page to the run's folder."""
-    contents = {section.key: section.build(run) for section in SECTIONS}
+    contents = {section.key: section.build(run) for section in sections}
     scripts = [get_plotlyjs(), *(_asset(name) for name in SCRIPTS)]
     scripts = [script.replace("</script", r"<\/script") for script in scripts]
     return (
@@ -53,7 +54,7 @@ def render(run: Run, links: str) -> str:
         .get_template("page.html.j2")
         .render(
             run=run,
-            sections=SECTIONS,
+            sections=sections,
             contents=contents,
             links=links,
             directions=_directions(run),

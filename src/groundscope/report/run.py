@@ -9,20 +9,36 @@ from typing import Any
 import polars as pl
 
 from groundscope import __version__
+from groundscope.behaviour.acquisition import ACQUISITION, WORD_EMERGENCE
+from groundscope.behaviour.audit import AUDIT, NEUTRAL_FRAMES
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS
+from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.evidence import EVIDENCE
+from groundscope.behaviour.generalisation import CATEGORIES, CROSSED, KINDS, REPLICATION
+from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.words import WORDS
 from groundscope.corpus.card import CorpusCard
 from groundscope.files import read_json
+from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, MECHANISM_CONCLUSIONS
+from groundscope.mechanism.lens_table import LENS, LENS_FIT
+from groundscope.mechanism.measure import TABLES as MECHANISM_TABLES
+from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
 from groundscope.tables import read_table
 from groundscope.training.metrics import LOSS
 
-SHOWN = (CONCLUSIONS, EVIDENCE, GAIN, LOSS)
-LINKED = (*SHOWN, SURPRISAL, WORDS)
+SHOWN = (
+    *(CONCLUSIONS, EVIDENCE, GAIN, LOSS, CONTROL_EVIDENCE, AUDIT, NEUTRAL_FRAMES, CONTEXTS, CROSSED, REPLICATION),
+    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE),
+)
+LINKED = (
+    *(*SHOWN, SURPRISAL, CONTROLS, WORDS),
+    *(MECHANISM_CONCLUSIONS, *MECHANISM_TABLES, MECHANISM_PROMPTS, LENS_CONCLUSIONS, LENS, LENS_FIT),
+)
 
 
 @dataclass(frozen=True)
@@ -106,14 +122,30 @@ class Run:
         """Table ``conclusions``; drawn from table ``gain`` where the run does not have it, None without both."""
         if "conclusions" in self.tables:
             return self.tables["conclusions"]
-        gain = self.tables.get("gain")
-        return None if gain is None or gain.is_empty() else conclusions(gain, **self.statistics)
+        gain = self.main_gain
+        return None if gain is None else conclusions(gain, **self.statistics)
+
+    @property
+    def kind(self) -> str:
+        """The kind of word that conclusions are about."""
+        return str((self.resolved.get("behaviour", {}).get("kinds") or ["noun"])[0])
+
+    @cached_property
+    def main_gain(self) -> pl.DataFrame | None:
+        """Table ``gain`` of the words that conclusions are about; None where it is missing or empty."""
+        gain = self.table("gain")
+        return None if gain is None else gain.filter(pl.col("kind") == self.kind)
+
+    def table(self, name: str) -> pl.DataFrame | None:
+        """A table that the page shows; None where it is missing or empty."""
+        table = self.tables.get(name)
+        return None if table is None or table.is_empty() else table
 
     @cached_property
     def evidence(self) -> pl.DataFrame | None:
         """Table ``evidence`` over seeds; None where it is missing or empty."""
-        table = self.tables.get("evidence")
-        return None if table is None or table.is_empty() else evidence_over_seeds(table)
+        table = self.table("evidence")
+        return None if table is None else evidence_over_seeds(table)
 
     @cached_property
     def axis(self) -> StepAxis:
@@ -124,8 +156,8 @@ class Run:
     @cached_property
     def loss(self) -> pl.DataFrame | None:
         """Table ``loss`` over seeds, thinned; None where it is missing or empty."""
-        table = self.tables.get("loss")
-        return None if table is None or table.is_empty() else loss_over_seeds(table, self.axis.unit)
+        table = self.table("loss")
+        return None if table is None else loss_over_seeds(table, self.axis.unit)
 
 
 def open_run(folder: Path) -> Run:
@@ -143,7 +175,7 @@ def open_run(folder: Path) -> Run:
         resolved=resolved,
         provenance=_json(folder / "provenance.json"),
         card=CorpusCard.model_validate(card) if card else None,
-        tables={name: table.with_columns(pl.col("arch").cast(order)) for name, table in tables.items()},
+        tables={name: table.with_columns(pl.col("^arch$").cast(order)) for name, table in tables.items()},
         heights={
             schema.name: pl.scan_parquet(path).select(pl.len()).collect().item() for schema, path in found.items()
         },
@@ -151,7 +183,7 @@ def open_run(folder: Path) -> Run:
 
 
 def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple[str, ...]:
-    found = {str(arch) for table in tables for arch in table["arch"].unique()}
+    found = {str(arch) for table in tables if "arch" in table.columns for arch in table["arch"].unique()}
     named = [str(name) for name in resolved.get("models", {})]
     return (*named, *sorted(found - set(named)))
 

@@ -1,45 +1,28 @@
 """The page's sections in order: what each shows, built from a run, and what it says where nothing was measured."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.corpus.utterance import Channel
+from groundscope.report.content import Content, Section
 from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
 from groundscope.report.findings import claims, untested
 from groundscope.report.numbers import percent
 from groundscope.report.run import LINKED, Run
+from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
+from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
+from groundscope.report.sections_mechanism import MECHANISM_SECTIONS, claims_on_mechanism
 from groundscope.report.seeds import unfinished
 from groundscope.report.words import word_arrays
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a section's template needs: its variables, its figures by name, and data for the page's scripts."""
-
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    figures: Mapping[str, go.Figure] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section; ``key`` is its anchor and names its template. ``build`` returns None where nothing was measured."""
-
-    key: str
-    title: str
-    missing: str
-    build: Callable[[Run], Content | None]
 
 
 def _summary(run: Run) -> Content:
     return Content(
         {
-            "claims": claims(run.conclusions, run.evidence, run.recurrent),
+            "claims": [*claims(run.conclusions, run.evidence, run.recurrent), *claims_on_mechanism(run)],
             "untested": untested(),
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
@@ -77,7 +60,7 @@ def _cooccurrence(run: Run) -> Content | None:
         {
             "n_words": run.evidence["n_words"].max(),
             "measures": R2_MEASURES,
-            "explorer": _table(run, "gain") is not None,
+            "explorer": run.main_gain is not None,
         },
         {"r-squared": r_squared_figure(run.evidence, run.marks, run.axis)},
         {"rSquared": _r_squared_by_seed(run.tables["evidence"])},
@@ -85,7 +68,7 @@ def _cooccurrence(run: Run) -> Content | None:
 
 
 def _words(run: Run) -> Content | None:
-    gain = _table(run, "gain")
+    gain = run.main_gain
     if gain is None:
         return None
     return Content({"n_words": gain["word"].n_unique(), "archs": _archs(gain)}, data={"words": word_arrays(gain)})
@@ -116,7 +99,7 @@ def _settings(run: Run) -> Content | None:
 def _provenance(run: Run) -> Content | None:
     if not run.provenance:
         return None
-    evidence = _table(run, "evidence")
+    evidence = run.table("evidence")
     identity = ("arch", "seed", "step", "weight_hash")
     about = {key: value for key, value in run.provenance.items() if key != "seconds"}
     return Content(
@@ -161,11 +144,6 @@ def _archs(table: pl.DataFrame) -> list[str]:
     return [str(arch) for arch in table["arch"].unique().sort()]
 
 
-def _table(run: Run, name: str) -> pl.DataFrame | None:
-    table = run.tables.get(name)
-    return None if table is None or table.is_empty() else table
-
-
 def _surprisal_reach(evidence: pl.DataFrame, uniform: float | None) -> tuple[float, float]:
     """One y axis for all models: from the lowest to the highest seed, the uniform guess included."""
     columns = [f"{name}_seed_{end}" for name in ("match_nats", "mismatch_nats") for end in ("low", "high")]
@@ -199,7 +177,14 @@ SECTIONS = (
     Section("surprisal", "Surprisal with and without the matching scene", "table evidence", _surprisal),
     Section("gain", "Grounding information gain", "table evidence", _gain),
     Section("cooccurrence", "Is it only co-occurrence?", "the regression columns of table evidence", _cooccurrence),
+    CONTROLS,
+    DOSE,
+    FRAMES,
+    SEEDS,
+    KINDS,
     Section("words", "Word by word", "table gain", _words),
+    EMERGENCE,
+    *MECHANISM_SECTIONS,
     Section("loss", "Training", "table loss", _loss),
     Section("corpus", "Corpus", "corpus/card.json", _corpus),
     Section("settings", "Settings", "study.yaml", _settings),

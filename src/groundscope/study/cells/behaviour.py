@@ -184,14 +184,13 @@ def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstr
 
 
 def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    gain = _weighed(run, GAIN)
-    words = word_emergence(gain)
+    gain, file = _weighed(run, GAIN), study.behaviour.acquisition
+    words = word_emergence(gain, read_acquisition(located(file)) if file else None)
     tables = {WORD_EMERGENCE: words}
-    if study.behaviour.acquisition:
-        ages = read_acquisition(located(study.behaviour.acquisition))
-        tables[ACQUISITION] = acquisition(words, gain, ages, **study.statistics.model_dump())
-        known = words["word"].is_in(list(ages))
-        progress.say(f"  {words.filter(known)['word'].n_unique()} of {words['word'].n_unique()} words have an age.")
+    if file:
+        tables[ACQUISITION] = acquisition(words, gain, **study.statistics.model_dump())
+        known = words.drop_nulls("age_months")["word"].n_unique()
+        progress.say(f"  {known} of {words['word'].n_unique()} words have an age of acquisition.")
     return kept(folder, tables)
 
 

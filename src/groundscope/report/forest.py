@@ -1,0 +1,30 @@
+"""Rows of a forest: estimates with intervals, one line of text each."""
+
+import polars as pl
+
+from groundscope.report.numbers import interval, nats
+from groundscope.report.seeds import ALPHA
+
+FINAL_GAIN = "grounding gain G at the last checkpoint (nats)"
+
+
+def forest_rows(rows: pl.DataFrame, line: pl.Expr) -> pl.DataFrame:
+    """Rows for `forest_figure` from rows with G and its interval."""
+    if "n_significant" in rows.columns:
+        filled = pl.col("n_significant") == pl.col("n_seeds")
+    else:
+        filled = (pl.col("p") < ALPHA) & (pl.col("gain_nats") > 0)
+    text = pl.struct("gain_nats", "gain_low", "gain_high").map_elements(
+        lambda row: f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}", return_dtype=pl.String
+    )
+    directed = [pl.col("direction")] if "category" in rows.columns else []
+    return rows.select(
+        "arch",
+        *directed,
+        line.alias("line"),
+        pl.col("gain_nats").alias("value"),
+        pl.col("gain_low").alias("low"),
+        pl.col("gain_high").alias("high"),
+        filled.fill_null(False).alias("filled"),
+        text.alias("text"),
+    )

@@ -1,0 +1,218 @@
+"""Sections of the page on what else could make the gain: controls, frames that favour words, co-occurrence removed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from groundscope.behaviour.options import Control
+from groundscope.corpus.ablation import Arm
+from groundscope.report.content import Content, Section
+from groundscope.report.figures_behaviour import Linear, forest_figure, lines_figure
+from groundscope.report.findings import FORWARD
+from groundscope.report.forest import FINAL_GAIN, forest_rows
+from groundscope.report.numbers import decimal, interval, listing, nats, percent
+from groundscope.report.run import Run
+from groundscope.report.seeds import evidence_over_seeds
+
+MEASURED, UNTRAINED, COUNTED = "as measured", "before any training", "a predictor that only counts"
+VANISHES, STAYS, COMPARES = "Where the scene cannot help", "The same question, asked otherwise", "For comparison"
+CONTROL_NAMES = {
+    Control.SHUFFLED: "another word’s scene as the match",
+    Control.SINGLE_WORD: "the scene word alone",
+    Control.FILLER_FIRST: "an empty remark first",
+    Control.DISTANT: "empty remarks between scene and word",
+    Control.HELD_OUT: "frames unlikely in any corpus",
+    Control.MISMATCH_SAMPLE: "against a sample of other words",
+    Control.MISMATCH_SAME_CATEGORY: "against words of the same category",
+    Control.MISMATCH_OTHER_CATEGORY: "against words of other categories",
+    Control.MISMATCH_FREQUENCY: "against words of like frequency",
+    Control.ONE_VOCABULARY: "one vocabulary: plain repetition",
+}
+CONTROL_LINES = (
+    MEASURED,
+    *(VANISHES, UNTRAINED, CONTROL_NAMES[Control.SHUFFLED]),
+    STAYS,
+    *(name for control, name in CONTROL_NAMES.items() if control not in (Control.SHUFFLED, Control.ONE_VOCABULARY)),
+    *(COMPARES, COUNTED, CONTROL_NAMES[Control.ONE_VOCABULARY]),
+)
+
+
+def _controls(run: Run) -> Content | None:
+    controls, evidence = run.table("control_evidence"), run.evidence
+    if controls is None or evidence is None:
+        return None
+    measured = _control_rows(controls)
+    main = evidence.filter(direction=FORWARD)
+    first, last = (main.filter(pl.col("step") == at("step").over("arch")) for at in (pl.min, pl.max))
+    parts = [
+        forest_rows(last, pl.lit(MEASURED)),
+        forest_rows(first.filter(step=0), pl.lit(UNTRAINED)),
+        forest_rows(measured.filter(pl.col("step") == pl.max("step").over("arch")), pl.col("line")),
+        forest_rows(_only_estimate(last, "counted_gain_nats"), pl.lit(COUNTED)),
+    ]
+    rows = pl.concat(parts)
+    found = set(rows["line"])
+    lines = _without_empty([line for line in CONTROL_LINES if line in found or line in (VANISHES, STAYS, COMPARES)])
+    return Content(
+        {
+            "reading": _reading_of_controls(rows),
+            "steps": _by_arch(measured, ("line", "step")),
+            "n_words": int(last["n_words"].max()),
+        },
+        {"controls": forest_figure(lines, (VANISHES, STAYS, COMPARES), rows, run.marks, FINAL_GAIN)},
+    )
+
+
+def _control_rows(controls: pl.DataFrame) -> pl.DataFrame:
+    """The controls over seeds, with the line that each has in the figure."""
+    parts = [
+        evidence_over_seeds(rows.drop("control")).with_columns(pl.lit(CONTROL_NAMES[Control(str(name))]).alias("line"))
+        for (name,), rows in controls.group_by("control", maintain_order=True)
+    ]
+    return pl.concat(parts)
+
+
+def _reading_of_controls(rows: pl.DataFrame) -> str:
+    """What is left of G where each word's scene is another word's, next to G itself."""
+    said = []
+    for (arch,), own in rows.group_by("arch", maintain_order=True):
+        found = {row["line"]: row for row in own.iter_rows(named=True)}
+        shuffled, main = found.get(CONTROL_NAMES[Control.SHUFFLED]), found.get(MEASURED)
+        if shuffled and main:
+            said.append(
+                f"from {nats(main['value'])} to {decimal(shuffled['value'])} "
+                f"{interval(shuffled['low'], shuffled['high'])} in {arch}"
+            )
+    return f"With another word’s scene in the match’s place, G goes {listing(said)}." if said else ""
+
+
+def _frames(run: Run) -> Content | None:
+    audit = run.table("audit")
+    if audit is None:
+        return None
+    audit = audit.filter(pl.col("kind") == run.kind)
+    last = audit.filter(pl.col("step") == pl.max("step").over("arch", "seed"))
+    preference = pl.col("preference_nats")
+    rows = last.group_by("arch", "context", "frame").agg(
+        preference.mean().alias("value"), preference.min().alias("low"), preference.max().alias("high")
+    )
+    order = rows.group_by("context", "frame").agg(pl.col("value").mean()).sort("value", "context")
+    line = pl.format("{} _", "frame")
+    twice = order.filter(pl.col("frame").is_duplicated())["frame"]
+    named = pl.when(pl.col("frame").is_in(twice.implode())).then(pl.format("{} ({})", line, "context")).otherwise(line)
+    rows = rows.sort("arch").select(
+        "arch",
+        "value",
+        "low",
+        "high",
+        named.alias("line"),
+        pl.lit(True).alias("filled"),
+        pl.col("value").map_elements(nats, return_dtype=pl.String).alias("text"),
+    )
+    figures = {
+        "frames": forest_figure(
+            order.select(named.alias("line"))["line"].to_list(), (), rows, run.marks, "own preference (nats)"
+        )
+    }
+    neutral = run.table("neutral_frames")
+    neutral = None if neutral is None else neutral.filter(pl.col("kind") == run.kind)
+    if neutral is not None and neutral.height:
+        numbers = neutral["n_contexts"].unique().sort().to_list()
+        text = pl.format("the {} most neutral frames", "n_contexts").alias("text")
+        axis = Linear("most neutral frames kept", tuple(_thinned(numbers)))
+        figures["neutral"] = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks, None)
+    return Content(
+        {
+            "contexts": _contexts(run),
+            "reading": _reading_of_frames(neutral),
+            "neutral": "neutral" in figures,
+            "within": run.resolved.get("behaviour", {}).get("neutral_within"),
+        },
+        figures,
+    )
+
+
+def _reading_of_frames(neutral: pl.DataFrame | None) -> str:
+    if neutral is None or neutral.is_empty():
+        return ""
+    said = []
+    for (arch,), rows in neutral.filter(direction=FORWARD).sort("n_contexts").group_by("arch", maintain_order=True):
+        half, every = rows.row((rows.height - 1) // 2, named=True), rows.row(-1, named=True)
+        said.append(f"{decimal(half['gain_nats'])} against {nats(every['gain_nats'])} in {arch}")
+    return f"In the more neutral half of the frames alone, G is {listing(said)}." if said else ""
+
+
+def _contexts(run: Run) -> list[dict[str, Any]]:
+    """The contexts of the conclusions' kind, in the plain shape and in the question's own direction."""
+    contexts = run.table("contexts")
+    if contexts is None:
+        return []
+    mine = contexts.filter((pl.col("kind") == run.kind) & (pl.col("shape") == "plain"))
+    return mine.filter(direction=FORWARD).to_dicts()
+
+
+def _dose(run: Run) -> Content | None:
+    dose = run.table("dose")
+    if dose is None:
+        return None
+    last = dose.filter(pl.col("step") == pl.max("step").over("arch"))
+    percents = (pl.col("share_removed") * 100).round().alias("percent")
+    left = pl.format("{} % removed, {} chunks left", percents.cast(pl.Int64), "chunks_left").alias("text")
+    rows = last.with_columns(percents, left, (pl.col("arm") == Arm.CONTROL.value).alias("control"))
+    axis = Linear("co-occurring chunks removed (%)", tuple(rows["percent"].unique().sort()))
+    sizes = rows.filter(direction=FORWARD).unique(["arm", "percent"]).sort("arm", "percent")
+    return Content(
+        {
+            "reading": _reading_of_dose(last),
+            "sizes": sizes.select("arm", "percent", "chunks_left", "cooccurring_left").to_dicts(),
+            "rows": rows.filter(direction=FORWARD).sort("arch", "arm", "percent").to_dicts(),
+            "control": bool(rows["control"].any()),
+        },
+        {"dose": lines_figure(rows, "percent", axis, run.marks, "control")},
+    )
+
+
+def _reading_of_dose(last: pl.DataFrame) -> str:
+    """What is left of G at the largest dose, next to the control that lost as much text."""
+    said = []
+    for (arch,), rows in last.filter(direction=FORWARD).group_by("arch", maintain_order=True):
+        most = rows.filter(pl.col("arm") == Arm.COOCCURRING.value).sort("share_removed").tail(1).to_dicts()
+        for row in most:
+            same = rows.filter((pl.col("arm") == Arm.CONTROL.value) & (pl.col("share_removed") == row["share_removed"]))
+            against = f", and {nats(same['gain_nats'][0])} where as much other text was" if same.height else ""
+            said.append(
+                f"{nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])} in {arch} with "
+                f"{percent(row['share_removed'], 0)} of the co-occurring chunks removed{against}"
+            )
+    return f"G is {'; '.join(said)}." if said else ""
+
+
+def _only_estimate(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    nothing = pl.lit(None, dtype=pl.Float64)
+    return rows.with_columns(
+        pl.col(column).alias("gain_nats"), nothing.alias("gain_low"), nothing.alias("gain_high")
+    ).filter(pl.col("gain_nats").is_not_null())
+
+
+def _without_empty(lines: list[str]) -> list[str]:
+    """Leave out headings that no line follows."""
+    headings = (VANISHES, STAYS, COMPARES)
+    following = [*lines[1:], COMPARES]
+    return [line for line, after in zip(lines, following, strict=True) if line not in headings or after not in headings]
+
+
+def _by_arch(rows: pl.DataFrame, order: tuple[str, ...]) -> Mapping[str, list[dict[str, Any]]]:
+    groups = rows.sort("arch", *order).group_by("arch", maintain_order=True)
+    return {str(arch): own.to_dicts() for (arch,), own in groups}
+
+
+def _thinned(values: Sequence[int], most: int = 8) -> list[int]:
+    """At most so many of the values, the last among them."""
+    stride = -(-len(values) // most)
+    return list(values[::-1][::stride])[::-1]
+
+
+CONTROLS = Section("controls", "Controls", "table control_evidence", _controls)
+DOSE = Section("dose", "Co-occurrence removed", "section ablation in the study file", _dose)
+FRAMES = Section("frames", "Are the contexts neutral?", "table audit", _frames)
