@@ -27,6 +27,8 @@ from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.corpus.ablation import Ablation, Arm
 from groundscope.files import write_json
+from groundscope.report.findings import Verdict
+from groundscope.report.findings_behaviour import ablation_claims
 from groundscope.report.page import write_page
 from groundscope.report.run import open_run
 from groundscope.report.sections_behaviour import CONTROLS as CONTROLS_SECTION
@@ -263,3 +265,18 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
     assert solid.y[0] == dashed.y[0]
     assert solid.y[2] == pytest.approx(0.3 * solid.y[0], abs=1e-3)
     assert "100 % of the co-occurring chunks removed" in content.variables["reading"].replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
+    dose = open_run(full_run).table("dose")
+    (claim,) = ablation_claims(dose)
+    assert [statement.verdict for statement in claim.statements] == [Verdict.HOLDS, Verdict.HOLDS]
+    assert "with as much other text removed" in claim.statements[0].sentence
+    assert dose is not None
+    (half,) = ablation_claims(dose.filter(pl.col("share_removed") < 1))
+    assert {statement.verdict for statement in half.statements} == {Verdict.UNTESTED}
+    nothing = dose.with_columns(gain_nats=pl.lit(-0.1), gain_low=pl.lit(-0.2), gain_high=pl.lit(0.05))
+    assert {statement.verdict for statement in ablation_claims(nothing)[0].statements} == {Verdict.FAILS}
+    unsure = dose.with_columns(gain_low=pl.lit(-0.01))
+    assert {statement.verdict for statement in ablation_claims(unsure)[0].statements} == {Verdict.UNCLEAR}
+    assert ablation_claims(None)[0].statements[0].verdict is Verdict.UNTESTED

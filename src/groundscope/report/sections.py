@@ -9,7 +9,8 @@ import polars as pl
 from groundscope.corpus.utterance import Channel
 from groundscope.report.content import Content, Section
 from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
-from groundscope.report.findings import claims, untested
+from groundscope.report.findings import claims
+from groundscope.report.findings_behaviour import ablation_claims
 from groundscope.report.numbers import percent
 from groundscope.report.run import LINKED, Run
 from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
@@ -22,8 +23,11 @@ from groundscope.report.words import word_arrays
 def _summary(run: Run) -> Content:
     return Content(
         {
-            "claims": [*claims(run.conclusions, run.evidence, run.recurrent), *claims_on_mechanism(run)],
-            "untested": untested(),
+            "claims": [
+                *claims(run.conclusions, run.evidence, run.recurrent),
+                *ablation_claims(run.table("dose")),
+                *claims_on_mechanism(run),
+            ],
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
         }
