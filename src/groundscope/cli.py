@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from groundscope import __version__
-from groundscope.errors import GroundscopeError, StudyError
+from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.progress import Progress
 
 _INPUT_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -108,18 +108,125 @@ def list_runs(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    runs: Annotated[list[Path], typer.Argument(help="A run's folder; several to compare them.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option(help="The page to write. Default: in the first run's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Write the page of a run again from its tables."""
+    """Write the page of a run again from its tables, or one page that compares several runs."""
+    from groundscope.report.compare import write_comparison
     from groundscope.report.page import write_page
 
-    if not (run / "resolved.json").is_file():
-        raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
-    page = write_page(run)
+    for run in runs:
+        _refuse_no_run(run)
+    page = write_page(runs[0], out) if len(runs) == 1 else write_comparison(runs, out)
     typer.echo(f"The page: {page}")
     if open_page:
         typer.launch(page.resolve().as_uri())
+
+
+@app.command()
+def figures(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    formats: Annotated[str, typer.Option("--format", help="Any of pdf, svg, png, separated by commas.")] = "pdf",
+    out: Annotated[Path | None, typer.Option(help="Where to put them. Default: RUN/figures.")] = None,
+) -> None:
+    """Draw the figures for print, one per claim of the paper that the run has measured."""
+    from groundscope.report.paper.figures import parse_formats, write_figures
+    from groundscope.report.run import open_run
+
+    wanted = parse_formats(formats)
+    _refuse_no_run(run)
+    written, missing = write_figures(open_run(run), out or run / "figures", wanted)
+    for path in written:
+        typer.echo(str(path))
+    if missing:
+        typer.echo(f"Not measured in this run, so not drawn: {', '.join(missing)}.", err=True)
+
+
+@app.command()
+def table(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    name: Annotated[str | None, typer.Argument(help="A table's name. Without one: the names.")] = None,
+    form: Annotated[str, typer.Option("--format", help="latex, md or csv.")] = "md",
+    columns: Annotated[str, typer.Option(help="Columns, separated by commas. Default: those a paper shows.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help="Only rows with this value.", metavar="COLUMN=VALUE")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file to write. Default: the terminal.")] = None,
+) -> None:
+    """Print a table of a run for a paper: LaTeX (booktabs), Markdown, or CSV with every column and digit."""
+    from groundscope.files import atomic_file
+    from groundscope.report.run_tables import read_run_table, table_names
+    from groundscope.report.table_text import TextFormat, selected, table_text
+
+    _refuse_no_run(run)
+    if name is None:
+        typer.echo("\n".join(table_names(run)))
+        return
+    wanted = _one_of(TextFormat, form, "--format")
+    asked = [column.strip() for column in columns.split(",") if column.strip()]
+    rows = selected(read_run_table(run, name), name, asked, where or (), all_columns=wanted is TextFormat.CSV)
+    text = table_text(rows, wanted)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    with atomic_file(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Option(help="A Hugging Face name, a folder, or a training's folder.")],
+    prompt: Annotated[str, typer.Option(help="The text up to the target; tokens by spaces for models of ours.")],
+    target: Annotated[str, typer.Option(help="The word that should come next.")],
+    ground: Annotated[str | None, typer.Option(help="The word of the prompt that shows the thing.")] = None,
+    revision: Annotated[str | None, typer.Option(help="One revision, e.g. step1000.")] = None,
+    revisions: Annotated[str | None, typer.Option(help="Several, by commas: a trajectory.")] = None,
+    count: Annotated[int | None, typer.Option(min=2, help="So many of the revisions there are.")] = None,
+    threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of a head's saliency.")] = 0.3,
+    draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
+    lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
+    vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
+) -> None:
+    """Inspect one prompt in any causal language model: surprisal by layer, saliency, heads and their removal."""
+    import json
+
+    from groundscope.mechanism.criteria import CriterionOptions
+    from groundscope.mechanism.inspect_models import Question, inspect_subjects, subjects_of
+    from groundscope.mechanism.inspect_tables import inspection_json, trajectory_text, write_inspection
+    from groundscope.mechanism.inspect_text import inspection_text
+
+    names = [name.strip() for name in (revisions or "").split(",") if name.strip()]
+    subjects = subjects_of(model, revision=revision, revisions=names, count=count, device=device, dtype=dtype)
+    question = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
+    progress = Progress(quiet=as_json)
+    answers = []
+    for answer in inspect_subjects(subjects, question):
+        answers.append(answer)
+        if len(subjects) > 1:
+            progress.say(f"{answer.subject.revision}: {answer.inspection.surprisal:.3f} nats")
+    if out:
+        write_inspection(out, answers)
+    if as_json:
+        typer.echo(json.dumps(inspection_json(answers), ensure_ascii=False, indent=2))
+        return
+    if len(answers) > 1:
+        typer.echo("\n".join(trajectory_text(answers)) + f"\n\n{answers[-1].subject.revision}")
+    typer.echo(inspection_text(answers[-1].inspection, answers[-1].tokens, threshold=threshold))
+
+
+def _refuse_no_run(run: Path) -> None:
+    if not (run / "tables").is_dir() and not (run / "resolved.json").is_file():
+        raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
+
+
+def _one_of(choices: type[StrEnum], value: str, option: str):
+    if value not in [choice.value for choice in choices]:
+        known = [choice.value for choice in choices]
+        raise StudyError(f"{option} is one of {', '.join(known)}; given: '{value}'.{did_you_mean(value, known)}")
+    return choices(value)
 
 
 ChunkLength = Annotated[int, typer.Option("--length", min=8, help="Tokens per chunk.")]

@@ -1,0 +1,151 @@
+"""Several runs on one page: where their studies differ, what each found, and their curves in the same figures."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from groundscope.files import atomic_file
+from groundscope.report.content import Content, Section
+from groundscope.report.findings import Claim, claims, untested
+from groundscope.report.numbers import listing, percent
+from groundscope.report.page import render
+from groundscope.report.run import Run, open_run
+from groundscope.report.sections import SECTIONS
+from groundscope.report.seeds import unfinished
+
+SHARED = ("surprisal", "gain", "cooccurrence", "words", "loss")
+"""The sections that show several runs as well as one: they read nothing but the tables `JOINED`."""
+
+JOINED = ("conclusions", "evidence", "gain", "loss")
+
+
+def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
+    """Write a page on several runs; default: ``report/compare-with-NAME.html`` of the first. Returns its path.
+
+    A model of run A is called ``A: transformer-4``. Verdicts are each run's own: no test is taken across runs.
+    """
+    runs = dict(zip(_names(folders), map(open_run, folders), strict=True))
+    others = list(runs)[1:]
+    page = out or folders[0] / "report" / f"compare-with-{'-and-'.join(others)}.html"
+    sections = (
+        Section("differences", "What differs", "", lambda _: Content({"rows": differences(runs), "runs": list(runs)})),
+        Section("summary", "What was found", "", lambda _: _summary(runs)),
+        *(section for section in SECTIONS if section.key in SHARED),
+    )
+    links = quote(Path(os.path.relpath(folders[0].resolve(), page.resolve().parent)).as_posix())
+    with atomic_file(page) as temporary:
+        temporary.write_text(render(joined_run(runs), links, sections), encoding="utf-8")
+    return page
+
+
+def joined_run(runs: Mapping[str, Run]) -> Run:
+    """Return one run that holds the models of all, each under its run's name."""
+    models = {
+        renamed(name, model): settings
+        for name, run in runs.items()
+        for model, settings in run.resolved.get("models", {}).items()
+    }
+    order = pl.Enum([renamed(name, arch) for name, run in runs.items() for arch in run.archs])
+    tables: dict[str, pl.DataFrame] = {}
+    for shown in JOINED:
+        parts = [
+            table.with_columns(pl.format("{}: {}", pl.lit(name), pl.col("arch").cast(pl.String)).alias("arch"))
+            for name, run in runs.items()
+            if (table := run.conclusions if shown == "conclusions" else run.tables.get(shown)) is not None
+        ]
+        if parts:
+            tables[shown] = pl.concat(parts, how="diagonal_relaxed").with_columns(pl.col("arch").cast(order))
+    first = next(iter(runs.values()))
+    return Run(
+        folder=first.folder,
+        study_text=None,
+        resolved={
+            "name": listing(list(runs)),
+            "models": models,
+            "statistics": dict(first.statistics),
+            "behaviour": first.resolved.get("behaviour", {}),
+            "description": f"A comparison of {len(runs)} runs. Verdicts and intervals are each run's own.",
+        },
+        provenance={},
+        card=None,
+        tables=tables,
+        heights={},
+    )
+
+
+def differences(runs: Mapping[str, Run]) -> list[tuple[str, list[str]]]:
+    """Return (setting, its value in each run) for every setting, size and version that is not the same in all."""
+    facts = [_flat({**run.resolved, **_made_of(run)}) for run in runs.values()]
+    keys = list(dict.fromkeys(key for fact in facts for key in fact))
+    rows = [(key, [fact.get(key, "–") for fact in facts]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1 and key not in ("name", "description")]
+
+
+def renamed(run: str, arch: str) -> str:
+    """Name a model of a run among those of others."""
+    return f"{run}: {arch}"
+
+
+def _made_of(run: Run) -> dict[str, Any]:
+    card = run.card
+    corpus = (
+        {"content": card.content_hash[:12], "tokens": card.tokens, "vocabulary": card.vocabulary_size} if card else {}
+    )
+    return {"corpus built": corpus, "versions": run.provenance.get("versions", {})}
+
+
+def _summary(runs: Mapping[str, Run]) -> Content:
+    found = {name: claims(run.conclusions, run.evidence, run.recurrent) for name, run in runs.items()}
+    together = [
+        replace(same[0], statements=tuple(statement for claim in same for statement in claim.statements))
+        for same in zip(*(_under(name, of_run) for name, of_run in found.items()), strict=True)
+    ]
+    ended = [
+        (renamed(name, arch), seed, step, last)
+        for name, run in runs.items()
+        if "evidence" in run.tables
+        for arch, seed, step, last in unfinished(run.tables["evidence"])
+    ]
+    first = next(iter(runs.values()))
+    return Content(
+        {"claims": together, "untested": untested(), "unfinished": ended, "confidence": percent(first.confidence, 0)}
+    )
+
+
+def _under(name: str, of_run: list[Claim]) -> list[Claim]:
+    return [
+        replace(
+            claim,
+            statements=tuple(
+                replace(statement, arch=renamed(name, statement.arch))
+                if statement.arch
+                else replace(statement, sentence=f"{name}: {statement.sentence}")
+                for statement in claim.statements
+            ),
+        )
+        for claim in of_run
+    ]
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names; with more of their path, where two are alike."""
+    parts = [folder.resolve().parts for folder in folders]
+    depth = next(depth for depth in range(1, max(map(len, parts)) + 1) if _distinct(parts, depth))
+    return ["/".join(part[-depth:]) for part in parts]
+
+
+def _distinct(parts: list[tuple[str, ...]], depth: int) -> bool:
+    shortened = {part[-depth:] for part in parts}
+    return len(shortened) == len(parts) or depth == max(map(len, parts))
+
+
+def _flat(value: Any, above: str = "") -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return {above: str(value)}
+    parts = [_flat(part, f"{above}.{name}".lstrip(".")) for name, part in value.items()]
+    return {key: text for part in parts for key, text in part.items()}
