@@ -188,10 +188,30 @@ def inspect(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    image: Annotated[Path | None, typer.Option(help="A picture, for a vision-language model; wants --box.")] = None,
+    box: Annotated[str | None, typer.Option(help="The thing's box in the picture: x,y,w,h in pixels.")] = None,
+    box_threshold: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Least share of patch-to-word saliency from the box.")
+    ] = 0.7,
+    overlay: Annotated[Path | None, typer.Option(help="With --image: a page of where heads look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
 ) -> None:
-    """Inspect one prompt in any causal language model: surprisal by layer, saliency, heads and their removal."""
+    """Inspect one prompt in any causal language model: surprisal by layer, saliency, heads and their removal.
+
+    With --image and --box in a vision-language model: which heads take the word from the box.
+    """
     import json
+
+    if image is not None or box is not None:
+        from groundscope.picture_verbs import inspect_image
+
+        typer.echo(
+            inspect_image(
+                model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
+                threshold=box_threshold, draws=draws, page=overlay,
+            )
+        )  # fmt: skip
+        return
 
     from groundscope.mechanism.criteria import CriterionOptions
     from groundscope.mechanism.inspect_models import Question, inspect_subjects, subjects_of
@@ -215,6 +235,34 @@ def inspect(
     if len(answers) > 1:
         typer.echo("\n".join(trajectory_text(answers)) + f"\n\n{answers[-1].subject.revision}")
     typer.echo(inspection_text(answers[-1].inspection, answers[-1].tokens, threshold=threshold))
+
+
+@app.command()
+def detect(
+    model: Annotated[str, typer.Option(help="A vision-language model: a Hugging Face name or a folder.")],
+    images: Annotated[Path, typer.Option(help="A folder of photographs.")],
+    boxes: Annotated[Path, typer.Option(help="COCO's instances JSON, or YOLO's data YAML beside its labels.")],
+    prompt: Annotated[str, typer.Option(help="The text up to the thing's word, the same for all.")] = "This is a",
+    words: Annotated[str, typer.Option(help="Only these words, separated by commas.")] = "",
+    at_most: Annotated[int | None, typer.Option(min=4, help="Only the first so many photographs.")] = None,
+    box_threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share from inside the box.")] = 0.7,
+    frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
+    draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
+    layers_at_once: Annotated[int, typer.Option(min=1, help="Layers per backward pass; fewer need less memory.")] = 4,
+    revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
+) -> None:
+    """Find the heads of a vision-language model that take words from boxes, over many photographs, and test them."""
+    from groundscope.picture_verbs import detect_heads
+
+    for line in detect_heads(
+        model, images, boxes, prompt, [word.strip() for word in words.split(",") if word.strip()], at_most=at_most,
+        threshold=box_threshold, frequency=frequency, draws=draws, layers_at_once=layers_at_once, revision=revision,
+        device=device, dtype=dtype, out=out,
+    ):  # fmt: skip
+        typer.echo(line)
 
 
 def _refuse_no_run(run: Path) -> None:

@@ -106,7 +106,9 @@ def _check_causal(decoder: PreTrainedModel, ids: Tensor, name: str) -> None:
 
 def _blocks(decoder: PreTrainedModel, name: str) -> tuple[nn.Module, ...]:
     depth = decoder.config.get_text_config().num_hidden_layers
-    for module in decoder.modules():
+    # a model that sees has blocks of vision as well, perhaps as many
+    text = getattr(decoder, "language_model", None) or getattr(decoder, "text_model", None) or decoder
+    for module in text.modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return tuple(module)
     raise ModelError(f"{name} has no list of {depth} layers (config.num_hidden_layers) that could be its blocks.")

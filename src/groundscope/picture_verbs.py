@@ -1,0 +1,138 @@
+"""What the command line does with pictures: from files and strings to analyses, and from these to lines and tables."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from groundscope.corpus.boxes import Box
+from groundscope.corpus.photographs import Photograph, read_coco, read_yolo
+from groundscope.corpus.utterance import Problem
+from groundscope.errors import AnalysisError, CorpusError
+from groundscope.mechanism.causal import CausalOptions
+from groundscope.mechanism.causal_table import CAUSAL
+from groundscope.mechanism.detect_pictures import DETECTED, Detection, DetectOptions, detect
+from groundscope.mechanism.inspect_picture import BOX_CRITERION, inspect_picture, inspection_lines
+from groundscope.mechanism.picture_questions import PictureQuestion, questions_of, ready
+from groundscope.models.pretrained_vlm import vlm_from_pretrained
+from groundscope.report.overlay import write_overlay_page
+from groundscope.tables import write_table
+
+
+def inspect_image(
+    model: str,
+    image: Path | None,
+    box: str | None,
+    prompt: str,
+    target: str,
+    *,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    threshold: float,
+    draws: int,
+    page: Path | None,
+) -> str:
+    """Inspect one picture and word; returns the text for a terminal. Raises an error of exit status 2 for bad input."""
+    if image is None or box is None:
+        raise AnalysisError("Give both --image and --box x,y,w,h.")
+    picture, place = open_picture(image), parse_box(box)
+    loaded = vlm_from_pretrained(model, revision, device=device, dtype=dtype)
+    batch, patches = ready(loaded, PictureQuestion(picture, prompt, target, place))
+    options = BOX_CRITERION.model_copy(update={"threshold": threshold})
+    found = inspect_picture(loaded, batch, options=options, causal=CausalOptions(draws=draws))
+    lines = "\n".join([f"prompt    {prompt}", f"target    {target}", *inspection_lines(found, threshold=threshold)])
+    if page is None:
+        return lines
+    write_overlay_page(page, found, picture, patches, place, title=f"{target} in {image.name}", lines=lines)
+    return f"{lines}\nThe page: {page}"
+
+
+def detect_heads(
+    model: str,
+    images: Path,
+    boxes: Path,
+    prompt: str,
+    words: Sequence[str],
+    *,
+    at_most: int | None,
+    threshold: float,
+    frequency: float,
+    draws: int,
+    layers_at_once: int,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    out: Path | None,
+) -> Iterator[str]:
+    """Detect heads over photographs; yields lines for a terminal and writes both tables into ``out``."""
+    problems: list[Problem] = []
+    questions = list(questions_of(photographs_of(images, boxes, problems), prompt, words))[:at_most]
+    yield from (f"{problem.file}: {problem.what}: {problem.why}" for problem in problems[:5])
+    loaded = vlm_from_pretrained(model, revision, device=device, dtype=dtype)
+    prompts = [ready(loaded, question, number)[0] for number, question in enumerate(questions)]
+    options = DetectOptions(
+        criterion=BOX_CRITERION.model_copy(update={"threshold": threshold}),
+        frequency=frequency,
+        layers_at_once=layers_at_once,
+        causal=CausalOptions(unit="prompt", draws=draws),
+    )
+    found = detect(loaded, prompts, model.rstrip("/").split("/")[-1], options)
+    if out is not None:
+        write_table(out / "detected_heads.parquet", found.heads, DETECTED)
+        write_table(out / "causal.parquet", found.causal, CAUSAL)
+    yield from detection_lines(found, len(prompts))
+
+
+def detection_lines(found: Detection, pictures: int, shown: int = 10) -> Iterator[str]:
+    """Yield a detection as text for a terminal."""
+    first = found.heads.row(0, named=True)
+    stable = found.heads.filter(found.heads["stable"])
+    yield (
+        f"{pictures} pictures; a head reads a box where at least {100 * first['threshold']:.0f} % of its patch-to-word "
+        f"saliency comes from it (the box holds {100 * first['chance_share']:.0f} % of the positions on average)"
+    )
+    yield f"{'heads':<10}{'found in':>10}{'held out':>10}{'mean share':>12}"
+    for row in found.heads.sort("frequency_found", "mean_share", descending=True).head(shown).iter_rows(named=True):
+        mark = "  stable" if row["stable"] else ""
+        yield (
+            f"{row['name']:<10}{100 * row['frequency_found']:>8.0f} %{100 * row['frequency_held_out']:>8.0f} %"
+            f"{row['mean_share']:>12.2f}{mark}"
+        )
+    if not len(found.causal):
+        yield "removal   no head is in the stable set, so nothing was removed"
+        return
+    yield f"removal   the {len(stable)} stable heads, in the {first['n_held_out']} held-out pictures"
+    for row in found.causal.filter(found.causal["role"] == "aggregate").iter_rows(named=True):
+        p = "-" if row["p"] is None else f"{row['p']:.4f}"
+        yield (
+            f"          original {row['original_nats']:.3f}   without {row['intervention_nats']:.3f}   "
+            f"{row['control']} control {row['control_nats']:.3f} nats   p {p}"
+        )
+
+
+def photographs_of(images: Path, boxes: Path, problems: list[Problem]) -> list[Photograph]:
+    """Read photographs with COCO's instances JSON, or with YOLO's YAML and the labels in its folder."""
+    if not boxes.is_file():
+        raise CorpusError(f"There is no file {boxes}.")
+    if boxes.suffix in (".yaml", ".yml"):
+        return read_yolo(images, boxes.parent, boxes, problems)
+    return read_coco(images, boxes, problems)
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Load a picture in colours; raises CorpusError when it is none."""
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def parse_box(text: str) -> Box:
+    """Read ``x,y,w,h`` in pixels; raises CorpusError for anything else."""
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise CorpusError(f"A box is written x,y,w,h in pixels (120,40,80,60), found '{text}'.") from None
+    return Box(x, y, width, height)

@@ -1,0 +1,125 @@
+"""Photographs with boxes as published, and repainting that leaves everything outside of the box alone."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from groundscope.corpus.boxes import Box, Size
+from groundscope.corpus.inpainting import Inpainter
+from groundscope.corpus.photographs import crop_swap, object_named, read_coco, read_yolo, with_captions
+from groundscope.errors import CorpusError
+
+
+def noise(seed, size=(60, 40)):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    for number in (1, 2):
+        noise(number).save(tmp_path / f"images/{number:012d}.png")
+    (tmp_path / "labels/000000000001.txt").write_text("0 .5 .5 .5 .5\n1 .1 .1 .2 .2\n7 .5 .5 .1 .1\nbad\n")
+    (tmp_path / "names.yaml").write_text("names: {0: dog, 1: traffic light}")
+    return tmp_path
+
+
+def test_yolo_and_coco_say_the_same(folder):
+    problems = []
+    first, second = read_yolo(folder / "images", folder / "labels", folder / "names.yaml", problems)
+    assert [(thing.word, thing.box) for thing in first.objects] == [
+        ("dog", Box(15, 10, 30, 20)),
+        ("light", Box(0, 0, 12, 8)),
+    ]
+    assert (first.size, second.objects) == (Size(60, 40), ())
+    assert [problem.line for problem in problems] == [3, 4]
+    instances = {
+        "images": [{"id": n, "file_name": f"{n:012d}.png", "width": 60, "height": 40} for n in (1, 2, 3)],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 10, "name": "traffic light"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 18, "bbox": [15, 10, 30, 20], "iscrowd": 0},
+            {"image_id": 1, "category_id": 10, "bbox": [0, 0, 12, 8]},
+            {"image_id": 1, "category_id": 18, "bbox": [0, 0, 60, 40], "iscrowd": 1},
+            {"image_id": 2, "category_id": 99, "bbox": [0, 0, 1, 1]},
+            {"image_id": 3, "category_id": 18, "bbox": [0, 0, 1, 1]},
+        ],
+    }
+    (folder / "instances.json").write_text(json.dumps(instances))
+    problems.clear()
+    again, empty = read_coco(folder / "images", folder / "instances.json", problems)
+    assert again.objects == first.objects
+    assert not empty.objects
+    assert [problem.what for problem in problems] == ["annotation 4"]
+    assert object_named(first, "dog").box.area == 600
+    with pytest.raises(CorpusError, match=r"shows no doge: dog, light\. Did you mean 'dog'"):
+        object_named(first, "doge")
+
+
+def test_captions_find_their_photographs(folder):
+    problems = []
+    photographs = read_yolo(folder / "images", folder / "labels", folder / "names.yaml", problems)
+    rows = [
+        {"image_id": 2, "caption": "A dog."},
+        {"image_id": 2, "caption": "The dog sits"},
+        {"image_id": 9, "caption": "x"},
+    ]
+    (folder / "captions.json").write_text(json.dumps({"annotations": rows}))
+    (found,) = with_captions(photographs, folder / "captions.json", problems)
+    assert found.path.stem.endswith("2")
+    assert [" ".join(utterance.words) for utterance in found.talk] == ["a dog", "the dog sits"]
+
+
+def test_a_swapped_crop_changes_its_box_and_nothing_else():
+    picture, donor = noise(1), noise(2, (50, 50))
+    box = Box(10, 5, 20, 12)
+    swapped = np.asarray(crop_swap(picture, box, donor, Box(0, 0, 40, 24)))
+    changed = (swapped != np.asarray(picture)).any(axis=2)
+    assert changed[5:17, 10:30].mean() > 0.95
+    changed[5:17, 10:30] = False
+    assert not changed.any()
+    expected = donor.crop((0, 0, 40, 24)).resize((20, 12), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(swapped[5:17, 10:30], np.asarray(expected))
+
+
+def test_inpainting_paints_the_box_alone_and_says_what_is_missing():
+    class Pipeline:
+        vae_scale_factor = 4
+
+        def __call__(self, *, prompt, image, mask_image, width, height, num_inference_steps, generator):
+            assert prompt == "a photo of a cat"
+            assert image.size == mask_image.size == (width, height) == (56, 40)
+            assert 0.1 < np.asarray(mask_image).mean() / 255 < 0.3
+            return type("Output", (), {"images": [Image.new("RGB", image.size, (255, 0, 0))]})
+
+    picture, box = noise(1), Box(10, 5, 20, 20)
+    painted = np.asarray(Inpainter(Pipeline()).repaint(picture, box, "cat"))
+    assert (painted[5:25, 10:30] == (255, 0, 0)).all()
+    outside = (painted != np.asarray(picture)).any(axis=2)
+    outside[5:25, 10:30] = False
+    assert not outside.any()
+    with pytest.raises(CorpusError, match=r"could not be loaded|wants diffusers"):
+        Inpainter.from_pretrained("/nowhere/at/all")
+
+
+@pytest.mark.real
+def test_real_photographs_have_the_boxes_and_captions_that_are_there(real_data, tmp_path):
+    with tarfile.open(real_data / "vision.tar") as archive:
+        wanted = [m for m in archive if "coco128/object_detection" in m.name or "coco128/images/val" in m.name]
+        archive.extractall(tmp_path, wanted, filter="data")
+        captions = archive.extractfile("vision/coco_captions/captions_val2017.json")
+        assert captions is not None
+        (tmp_path / "captions.json").write_bytes(captions.read())
+    root, problems = tmp_path / "vision/coco128", []
+    labels = root / "object_detection/labels/val2017"
+    photographs = read_yolo(root / "images/val2017", labels, root / "object_detection/config.yaml", problems)
+    assert not problems
+    lines = sum(len(file.read_text().splitlines()) for file in labels.glob("*.txt"))
+    assert sum(len(photograph.objects) for photograph in photographs) == lines
+    assert len(photographs) == 128 == len(with_captions(photographs, tmp_path / "captions.json", problems))
+    for photograph in photographs:
+        for thing in photograph.objects:
+            assert thing.box.overlap(photograph.size.whole) > 0
