@@ -175,7 +175,7 @@ def _mean(values: Float[np.ndarray, "word seed"]) -> tuple[float, float, float, 
         return float(found.mean), error, degrees, "crossed random effects of words and seeds, two-sided", float(found.p)
     per_word = values.mean(axis=1)
     error = float(per_word.std(ddof=1) / np.sqrt(n_words)) if n_words > 1 else float("nan")
-    return float(per_word.mean()), error, max(n_words - 1, 1), "t over words, two-sided", float("nan")
+    return float(per_word.mean()), error, float(max(n_words - 1, 1)), "t over words, two-sided", float("nan")
 
 
 def _words_by_seeds(table: pl.DataFrame, column: str) -> Float[np.ndarray, "word seed"]:

@@ -91,7 +91,7 @@ def _chunks_needed(options: LensOptions, time: int) -> int:
     return max(updates, options.regression_tokens // time if options.begin == "regression" else 0)
 
 
-def _some(chunks: Chunks, which: Int[np.ndarray, " some"]) -> Chunks:
+def _some(chunks: Chunks, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, "some time"]:
     """Some of the chunks, read from the disk in their order there."""
     return np.asarray(chunks[np.sort(which)])
 

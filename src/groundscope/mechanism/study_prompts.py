@@ -114,7 +114,7 @@ def _places(words: Sequence[Word], contexts: ContextSet, options: PromptOptions)
 
 def _others(number: int, word: int, n_words: int, count: int, seed: int) -> tuple[int, ...]:
     drawn = generator(seed, f"mismatches of prompt {number}").choice(n_words - 1, size=count, replace=False)
-    return tuple(int(other) + (other >= word) for other in sorted(drawn))
+    return tuple(other + (other >= word) for other in sorted(drawn.tolist()))
 
 
 def _sampled(places: list[_Place], n_words: int, options: PromptOptions) -> list[_Place]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
 from groundscope.mechanism.causal_table import CAUSAL
+from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, MECHANISM_CONCLUSIONS
 from groundscope.mechanism.criteria import CriterionOptions, Role
 from groundscope.mechanism.head_tables import (
     HEAD_AGREEMENT,
@@ -25,6 +26,8 @@ from groundscope.mechanism.keep import KEEP
 from groundscope.mechanism.lens_table import LENS, LENS_FIT
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.report.content import Content, Section
+from groundscope.report.findings import Claim
+from groundscope.report.findings_mechanism import mechanism_claims
 from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, sweep_figure
 from groundscope.report.run import Run
 from groundscope.report.seeds import ALPHA
@@ -76,6 +79,12 @@ class Measured:
     def final(self, table: pl.DataFrame) -> pl.DataFrame:
         """The rows of each model's last checkpoint."""
         return table.filter(pl.col("step") == pl.col("step").max().over("arch"))
+
+
+def claims_on_mechanism(run: Run) -> list[Claim]:
+    """The paper's claims on mechanism, judged by this run's tables."""
+    measured = Measured(run)
+    return mechanism_claims(measured.table(MECHANISM_CONCLUSIONS), measured.table(LENS_CONCLUSIONS))
 
 
 def saliency_content(run: Run) -> Content | None:
