@@ -1,0 +1,147 @@
+"""Inspecting by name: our trainings as trajectories, Hugging Face folders, and what people get wrong."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from groundscope.cli import main
+from groundscope.corpus.utterance import Channel
+from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.mechanism.lens import LogitLens, lens_surprisal
+from groundscope.models import GroundedLMConfig
+from groundscope.models.hub import from_pretrained
+from groundscope.training.config import TrainConfig
+from groundscope.training.loop import train
+
+PROMPT = "<CHI> sees<ENV> horse<ENV> <CHI> a<LAN>"
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A run's folder as a study leaves it: a corpus with its vocabulary, and below train/ a training."""
+    run = tmp_path_factory.mktemp("run")
+    words = {
+        ("sees", Channel.ENV): 3,
+        ("horse", Channel.ENV): 3,
+        ("dog", Channel.ENV): 3,
+        ("a", Channel.LAN): 3,
+        ("horse", Channel.LAN): 3,
+    }
+    vocabulary = Vocabulary.from_counts(documents=1, speakers={"CHI": 9}, words=words)
+    (run / "corpus").mkdir()
+    vocabulary.save(run / "corpus" / "vocabulary.json")
+    chunks = np.random.default_rng(0).integers(0, len(vocabulary), (16, 8)).astype(np.int32)
+    config = GroundedLMConfig(
+        vocab_size=len(vocabulary), mixers=("attention",) * 2, d_model=16, n_heads=2, n_positions=8, dropout=0.0
+    )
+    settings = TrainConfig.model_validate(
+        {"steps": 4, "batch_size": 2, "warmup_steps": 1, "checkpoints": [0, 2, 4], "precision": "fp32"}
+    )
+    train(chunks, config, settings, 1, run / "train" / "tiny" / "seed-1", arch="tiny")
+    return run / "train" / "tiny" / "seed-1"
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    """A Hugging Face folder: a random GPT-2 and a tokenizer of words."""
+    folder = tmp_path_factory.mktemp("gpt2")
+    words = {word: i for i, word in enumerate(["the", "red", "ball", "rolls", "cat", "[UNK]"])}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=6, n_embd=16, n_layer=2, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def inspect(*arguments, **options):
+    flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    with pytest.raises(SystemExit) as done:
+        main(["inspect", *arguments, *flags])
+    return int(done.value.code or 0)
+
+
+def test_a_training_is_a_trajectory(training, tmp_path, capsys):
+    status = inspect(
+        "--json", model=training, prompt=PROMPT, target="horse<LAN>", ground="horse<ENV>", draws=2, out=tmp_path
+    )
+    assert status == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["revision"] for entry in found] == ["step0", "step2", "step4"]
+    layers = pl.read_parquet(tmp_path / "inspect_layers.parquet")
+    heads = pl.read_parquet(tmp_path / "inspect_heads.parquet")
+    assert layers.height == 3 * 3
+    assert heads.height == 3 * 4
+    assert (tmp_path / "inspect_removals.parquet").is_file()
+    model = from_pretrained(training / "checkpoints" / "step-00000004")
+    vocabulary = Vocabulary.load(training.parents[2] / "corpus" / "vocabulary.json")
+    ids = torch.tensor([[vocabulary.tokens.index(token) for token in PROMPT.split()]])
+    target = torch.tensor([vocabulary.tokens.index("horse<LAN>")])
+    expected = lens_surprisal(model, LogitLens.from_model(model), ids, target)[0].tolist()
+    last = layers.filter(revision="step4").sort("layer")
+    assert last["surprisal_nats"].to_list() == pytest.approx(expected, abs=1e-5)
+    assert found[-1]["surprisal"] == pytest.approx(expected[-1], abs=1e-5)
+
+
+def test_some_steps_are_told_as_lines_and_the_last_in_full(training, capsys):
+    assert (
+        inspect(model=training, prompt=PROMPT, target="horse<LAN>", ground="horse<ENV>", revisions="4,0", draws=2) == 0
+    )
+    out = capsys.readouterr().out
+    assert out.index("step0") < out.index("step4")
+    assert "embedding" in out
+    assert "step2" not in out
+
+
+def test_equal_weights_under_two_names_are_told(training, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "seed-1"
+    shutil.copytree(training, copy)
+    first, last = copy / "checkpoints" / "step-00000000", copy / "checkpoints" / "step-00000004"
+    shutil.copy(first / "model.safetensors", last / "model.safetensors")
+    vocabulary = training.parents[2] / "corpus"
+    assert inspect(model=copy, prompt=PROMPT, target="horse<LAN>", vocabulary=vocabulary) == 0
+    assert "step4 and step0 have the same unembedding" in capsys.readouterr().out
+
+
+def test_a_hugging_face_folder(gpt2, capsys):
+    assert inspect(model=gpt2, prompt="the red ball rolls the", target="ball", ground="ball", draws=2) == 0
+    assert "the red [ball] rolls the" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"model": "nowhere/at/all"}, "no such folder"),
+        ({"target": "hores<LAN>"}, "Did you mean 'horse<LAN>'?"),
+        ({"ground": "dog<ENV>"}, "does not hold the ground"),
+        ({"revisions": "3"}, "no checkpoint of step 3"),
+        ({"revisions": "main"}, "its steps"),
+        ({"vocabulary": "nowhere"}, "no vocabulary"),
+        ({"lens": "nowhere"}, "belongs to one checkpoint"),
+        ({"lens": "nowhere", "revisions": "4"}, "There is no lens at nowhere"),
+        ({"threshold": "7"}, "threshold"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys):
+    asked = {"model": training, "prompt": PROMPT, "target": "horse<LAN>", "ground": "horse<ENV>", "draws": 2, **changes}
+    assert inspect(**asked) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert "Traceback" not in error
+
+
+def test_revisions_of_one_folder_make_no_sense(gpt2, capsys):
+    assert inspect(model=gpt2, prompt="the", target="ball", revisions="step0,step1") == 2
+    assert "revisions are those of a repository" in capsys.readouterr().err
