@@ -7,15 +7,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groundscope.behaviour.options import AblationStudy, BehaviourOptions
+from groundscope.behaviour.pictures import PictureTestOptions
 from groundscope.corpus.captions import CaptionOptions
 from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
 from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.jsonl import JsonlOptions
+from groundscope.corpus.scenes import SceneOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
 from groundscope.errors import ModelError, StudyError, did_you_mean
+from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.options import LensStudy, MechanismStudy
 from groundscope.models.presets import preset
+from groundscope.models.vision import EncoderOptions
 from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
 from groundscope.training.schedule import checkpoint_steps
@@ -68,6 +72,21 @@ class VisdialSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
+class ScenesSource(Section):
+    """Composed pictures and talk about them, seen through frozen vision encoders; each model is trained with each."""
+
+    source: Literal["scenes"]
+    scenes: SceneOptions = Field(default=SceneOptions(), description="what is shown and said")
+    encoders: dict[str, EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
+    length: int = Field(default=112, ge=16, description="tokens per chunk: one picture and talk about it")
+    tests: PictureTestOptions = Field(default=PictureTestOptions(), description="pictures, repainted and not")
+    criterion: CriterionOptions = Field(
+        default=CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9)),
+        description="which heads aggregate: the share of patch-to-word saliency that comes from inside the box",
+    )
+    cache: Path | None = Field(default=None, description="folder of features by picture hash; none: computed anew")
+
+
 class BuiltSource(Section):
     """A corpus directory made by ``groundscope corpus``."""
 
@@ -76,7 +95,8 @@ class BuiltSource(Section):
 
 
 CorpusSource = Annotated[
-    ToyWorldSource | ChatSource | JsonlSource | VisdialSource | BuiltSource, Field(discriminator="source")
+    ToyWorldSource | ChatSource | JsonlSource | VisdialSource | ScenesSource | BuiltSource,
+    Field(discriminator="source"),
 ]
 
 

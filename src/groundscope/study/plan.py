@@ -12,16 +12,19 @@ from groundscope.study.cells import (
     lens,
     mechanism,
     report,
+    seeing,
     tables,
     train,
     words,
 )
 from groundscope.study.cells.report import WritePage
-from groundscope.study.config import Study
+from groundscope.study.config import ScenesSource, Study
 
 
 def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """Return the cells of ``study`` in an order in which each stands behind what it reads."""
+    if isinstance(study.corpus, ScenesSource):
+        return _plan_of_pictures(study, run, write_page)
     measured = [
         *train.cells(study, run),
         *behaviour.cells(study, run),
@@ -44,6 +47,17 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *ablation.corpus_cells(study, run),
         *_by_training(measured),
         *ablation.cells(study, run),
+        *statistics,
+        *tables.cells(run, tuple(cell.name for cell in statistics)),
+        *report.cells(study, run, write_page),
+    ]
+
+
+def _plan_of_pictures(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
+    statistics = list(seeing.statistics_cells(study, run))
+    return [
+        *seeing.corpus_cells(study),
+        *_by_training([*seeing.train_cells(study, run), *seeing.cells(study, run)]),
         *statistics,
         *tables.cells(run, tuple(cell.name for cell in statistics)),
         *report.cells(study, run, write_page),

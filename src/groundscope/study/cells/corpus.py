@@ -17,7 +17,15 @@ from groundscope.corpus.utterance import Document
 from groundscope.errors import CorpusError
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Upstream
-from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, Study, ToyWorldSource, VisdialSource
+from groundscope.study.config import (
+    BuiltSource,
+    ChatSource,
+    JsonlSource,
+    ScenesSource,
+    Study,
+    ToyWorldSource,
+    VisdialSource,
+)
 from groundscope.study.file_hashes import hash_files
 from groundscope.study.paths import located
 
@@ -29,6 +37,7 @@ READERS = {
     "jsonl": ("corpus.jsonl",),
     "visdial": ("corpus.dialogue", "corpus.captions"),
     "built": (),
+    "scenes": (),  # see cells/seeing_corpus.py
 }
 PATHS = ("paths", "path", "captions")
 """Keys of a source that say where its files are; what is in them counts, not their names."""
@@ -54,7 +63,7 @@ def sources(study: Study) -> list[Path]:
             return [located(path) for path in (*study.corpus.paths, *study.corpus.captions)]
         case BuiltSource():
             return [located(study.corpus.path)]
-        case ToyWorldSource():
+        case ToyWorldSource() | ScenesSource():
             return []
 
 
@@ -109,5 +118,5 @@ def _documents(study: Study, progress: Progress) -> Iterator[Document]:
             return chain(read_dialogues(files[:dialogues], study.corpus.dialogue), captions)
         case ToyWorldSource():
             return ToyWorld(study.corpus.world).documents()
-        case BuiltSource():
-            raise AssertionError("a built corpus has no documents to read")
+        case BuiltSource() | ScenesSource():
+            raise AssertionError("a built corpus has no documents to read, and pictures have cells of their own")
