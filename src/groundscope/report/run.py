@@ -18,6 +18,7 @@ from groundscope.behaviour.evidence import EVIDENCE
 from groundscope.behaviour.generalisation import CATEGORIES, CROSSED, KINDS, REPLICATION
 from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.behaviour.pictures import PICTURES
 from groundscope.behaviour.words import WORDS
 from groundscope.corpus.card import CorpusCard
 from groundscope.files import read_json
@@ -33,7 +34,7 @@ from groundscope.training.metrics import LOSS
 
 SHOWN = (
     *(CONCLUSIONS, EVIDENCE, GAIN, LOSS, CONTROL_EVIDENCE, AUDIT, NEUTRAL_FRAMES, CONTEXTS, CROSSED, REPLICATION),
-    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE),
+    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, PICTURES),
 )
 LINKED = (
     *(*SHOWN, SURPRISAL, CONTROLS, WORDS),

@@ -16,6 +16,7 @@ from groundscope.report.run import LINKED, Run
 from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
 from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
 from groundscope.report.sections_mechanism import MECHANISM_SECTIONS, claims_on_mechanism
+from groundscope.report.sections_pictures import PICTURE_SECTION
 from groundscope.report.seeds import unfinished
 from groundscope.report.words import word_arrays
 
@@ -181,6 +182,7 @@ SECTIONS = (
     Section("surprisal", "Surprisal with and without the matching scene", "table evidence", _surprisal),
     Section("gain", "Grounding information gain", "table evidence", _gain),
     Section("cooccurrence", "Is it only co-occurrence?", "the regression columns of table evidence", _cooccurrence),
+    PICTURE_SECTION,
     CONTROLS,
     DOSE,
     FRAMES,

@@ -1,0 +1,69 @@
+"""The section of pictures: does seeing a thing help to predict its word, in a style of training and in one held out?"""
+
+import plotly.graph_objects as go
+import polars as pl
+
+from groundscope.report.chart_parts import Labels, span, step_figure, step_line
+from groundscope.report.content import Content, Section
+from groundscope.report.numbers import nats
+from groundscope.report.run import Run
+from groundscope.report.style import GREY
+
+_LINE = ("arch", "encoder", "projector", "style", "held_out")
+
+
+def _pictures(run: Run) -> Content | None:
+    table = run.table("pictures")
+    if table is None:
+        return None
+    means = over_words(table)
+    last = means.filter(pl.col("step") == pl.col("step").max().over(_LINE))
+    return Content({"rows": last.to_dicts()}, {"pictures": pictures_figure(run, means)})
+
+
+def over_words(pictures: pl.DataFrame) -> pl.DataFrame:
+    """Return the means over words and seeds per model, style and step, and in how many words the gain is positive."""
+    return (
+        pictures.with_columns(pl.col("arch").cast(pl.String))
+        .group_by(*_LINE, "step", maintain_order=True)
+        .agg(
+            pl.col("tokens_seen").first(),
+            pl.col("match_nats", "mismatch_nats", "gain_nats").mean(),
+            (pl.col("gain_nats") > 0).mean().alias("positive"),
+            pl.col("word").n_unique().alias("n_words"),
+        )
+        .sort(*_LINE, "step")
+    )
+
+
+def pictures_figure(run: Run, means: pl.DataFrame) -> go.Figure:
+    """Gain by repainted pictures over steps, one line per model and style; dashed: a style never seen in training."""
+    figure = step_figure(run.axis, "gain by repainting (nats)")
+    figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    labels = Labels(figure, span(means, "gain_nats", floor=0.0))
+    for (arch, style, held_out), line in means.group_by("arch", "style", "held_out", maintain_order=True):
+        mark, meta = run.marks[str(arch)], {"arch": str(arch)}
+        name = f"{arch}, {style}" + (" (held out)" if held_out else "")
+        figure.add_trace(
+            step_line(
+                line,
+                "gain_nats",
+                run.axis,
+                meta,
+                name=name,
+                mode="lines+markers",
+                line={"color": mark.colour, "width": 2, "dash": "dash" if held_out else "solid"},
+                marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
+                text=[
+                    f"{style}: match {nats(row['match_nats'])}, repainted {nats(row['mismatch_nats'])}"
+                    for row in line.iter_rows(named=True)
+                ],
+            )
+        )
+        labels.add(line, "gain_nats", name, mark, meta)
+    for trace in labels.traces(run.axis):
+        figure.add_trace(trace)
+    return figure
+
+
+PICTURE_SECTION = Section("pictures", "Pictures", "table pictures", _pictures)
