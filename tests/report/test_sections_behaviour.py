@@ -185,7 +185,8 @@ def test_the_page_holds_every_section(full_run: Path) -> None:
     figures = json.loads(re.search(r'id="page-data">(.*?)</script>', page, flags=re.DOTALL)[1])["figures"]  # type: ignore[index]
     for section in SECTIONS:
         assert f'id="{section.key}"' in page
-    assert "Not measured in this run" not in page.split('id="controls"')[1].split('id="words"')[0]
+    beside = page.split('<section id="controls"')[1].split('<section id="words"')[0]
+    assert "Not measured in this run" not in beside
     for name in re.findall(r'data-figure="([^"]+)"', page):
         assert figures[name]["data"], f"figure {name} is empty"
     assert {"controls", "dose", "frames", "neutral", "seeds", "kind-verb", "categories", "emergence"} <= set(figures)

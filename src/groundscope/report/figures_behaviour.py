@@ -31,9 +31,9 @@ class Linear(NamedTuple):
     """An x axis on which values stand where they are."""
 
     title: str
-    values: tuple[float, ...]
+    values: tuple[int, ...]
 
-    def position(self, step: int) -> float:
+    def position(self, step: int) -> int:
         """Where a value stands."""
         return step
 
@@ -119,6 +119,8 @@ def curves_figure(
     """G over steps with its interval; ``seeds`` (arch, direction, seed, step, gain_nats) adds a thin line per seed."""
     figure = step_figure(axis, GAIN_TITLE, tokens=height > 300)
     figure.update_layout(height=height)
+    if height <= 300:
+        figure.update_layout(margin={"t": 12})
     if reach:
         figure.update_yaxes(range=list(reach))
     figure.add_hline(y=0, line={"width": 1, "color": GREY})
@@ -219,7 +221,7 @@ def lines_figure(rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, M
                 other = is_dashed == "True"
                 figure.add_trace(_curve(line.sort(x), x, mark, meta, other))
                 labelled = line.sort(x).with_columns(pl.col(x).alias("step"))
-                labels.add(labelled, "gain_nats", f"{arch}, control" if other else arch, mark, meta)
+                labels.add(labelled, "gain_nats", "control" if other else arch, mark, meta)
         figure.add_traces(labels.traces(axis))
     return first_choice(figure, {"direction": first(rows, "direction")})
 
@@ -289,7 +291,7 @@ def _never(axis: StepAxis) -> float:
     return 1.12 * axis.position(axis.steps[-1])
 
 
-def _padded(values: Sequence[float]) -> list[float]:
+def _padded(values: Sequence[int]) -> list[float]:
     margin = 0.04 * ((max(values) - min(values)) or 1)
     return [min(values) - margin, max(values) + margin]
 

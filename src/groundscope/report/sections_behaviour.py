@@ -54,13 +54,15 @@ def _controls(run: Run) -> Content | None:
     rows = pl.concat(parts)
     found = set(rows["line"])
     lines = _without_empty([line for line in CONTROL_LINES if line in found or line in (VANISHES, STAYS, COMPARES)])
+    figure = forest_figure(lines, (VANISHES, STAYS, COMPARES), rows, run.marks, FINAL_GAIN)
     return Content(
         {
             "reading": _reading_of_controls(rows),
             "steps": _by_arch(measured, ("line", "step")),
             "n_words": int(last["n_words"].max()),
+            "height": figure.layout.height,
         },
-        {"controls": forest_figure(lines, (VANISHES, STAYS, COMPARES), rows, run.marks, FINAL_GAIN)},
+        {"controls": figure},
     )
 
 
@@ -81,8 +83,8 @@ def _reading_of_controls(rows: pl.DataFrame) -> str:
         shuffled, main = found.get(CONTROL_NAMES[Control.SHUFFLED]), found.get(MEASURED)
         if shuffled and main:
             said.append(
-                f"from {nats(main['value'])} to {decimal(shuffled['value'])} "
-                f"{interval(shuffled['low'], shuffled['high'])} in {arch}"
+                f"from {nats(main['value'])} to {decimal(shuffled['value'], 3)} "
+                f"{interval(shuffled['low'], shuffled['high'], 3)} in {arch}"
             )
     return f"With another word’s scene in the match’s place, G goes {listing(said)}." if said else ""
 
@@ -110,23 +112,24 @@ def _frames(run: Run) -> Content | None:
         pl.lit(True).alias("filled"),
         pl.col("value").map_elements(nats, return_dtype=pl.String).alias("text"),
     )
-    figures = {
-        "frames": forest_figure(
-            order.select(named.alias("line"))["line"].to_list(), (), rows, run.marks, "own preference (nats)"
-        )
-    }
+    lines = order.select(named.alias("line"))["line"].to_list()
+    frames = forest_figure(lines, (), rows, run.marks, "own preference (nats)")
+    height = max(int(frames.layout.height), 340)
+    figures = {"frames": frames.update_layout(height=height)}
     neutral = run.table("neutral_frames")
     neutral = None if neutral is None else neutral.filter(pl.col("kind") == run.kind)
     if neutral is not None and neutral.height:
         numbers = neutral["n_contexts"].unique().sort().to_list()
         text = pl.format("the {} most neutral frames", "n_contexts").alias("text")
         axis = Linear("most neutral frames kept", tuple(_thinned(numbers)))
-        figures["neutral"] = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks, None)
+        curve = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks, None)
+        figures["neutral"] = curve.update_layout(height=height)
     return Content(
         {
             "contexts": _contexts(run),
             "reading": _reading_of_frames(neutral),
             "neutral": "neutral" in figures,
+            "height": height,
             "within": run.resolved.get("behaviour", {}).get("neutral_within"),
         },
         figures,
@@ -137,7 +140,9 @@ def _reading_of_frames(neutral: pl.DataFrame | None) -> str:
     if neutral is None or neutral.is_empty():
         return ""
     said = []
-    for (arch,), rows in neutral.filter(direction=FORWARD).sort("n_contexts").group_by("arch", maintain_order=True):
+    for (arch,), rows in (
+        neutral.filter(direction=FORWARD).sort("arch", "n_contexts").group_by("arch", maintain_order=True)
+    ):
         half, every = rows.row((rows.height - 1) // 2, named=True), rows.row(-1, named=True)
         said.append(f"{decimal(half['gain_nats'])} against {nats(every['gain_nats'])} in {arch}")
     return f"In the more neutral half of the frames alone, G is {listing(said)}." if said else ""
@@ -157,16 +162,15 @@ def _dose(run: Run) -> Content | None:
     if dose is None:
         return None
     last = dose.filter(pl.col("step") == pl.max("step").over("arch"))
-    percents = (pl.col("share_removed") * 100).round().alias("percent")
-    left = pl.format("{} % removed, {} chunks left", percents.cast(pl.Int64), "chunks_left").alias("text")
+    percents = (pl.col("share_removed") * 100).round().cast(pl.Int64).alias("percent")
+    left = pl.format("{} % removed, {} chunks left", percents, "chunks_left").alias("text")
     rows = last.with_columns(percents, left, (pl.col("arm") == Arm.CONTROL.value).alias("control"))
     axis = Linear("co-occurring chunks removed (%)", tuple(rows["percent"].unique().sort()))
-    sizes = rows.filter(direction=FORWARD).unique(["arm", "percent"]).sort("arm", "percent")
+    told = rows.filter(direction=FORWARD).sort("arch", "control", "percent")
     return Content(
         {
             "reading": _reading_of_dose(last),
-            "sizes": sizes.select("arm", "percent", "chunks_left", "cooccurring_left").to_dicts(),
-            "rows": rows.filter(direction=FORWARD).sort("arch", "arm", "percent").to_dicts(),
+            "rows": told.filter((pl.col("percent") > 0) | (pl.col("arm") == pl.first("arm").over("arch"))).to_dicts(),
             "control": bool(rows["control"].any()),
         },
         {"dose": lines_figure(rows, "percent", axis, run.marks, "control")},
@@ -176,7 +180,7 @@ def _dose(run: Run) -> Content | None:
 def _reading_of_dose(last: pl.DataFrame) -> str:
     """What is left of G at the largest dose, next to the control that lost as much text."""
     said = []
-    for (arch,), rows in last.filter(direction=FORWARD).group_by("arch", maintain_order=True):
+    for (arch,), rows in last.filter(direction=FORWARD).sort("arch").group_by("arch", maintain_order=True):
         most = rows.filter(pl.col("arm") == Arm.COOCCURRING.value).sort("share_removed").tail(1).to_dicts()
         for row in most:
             same = rows.filter((pl.col("arm") == Arm.CONTROL.value) & (pl.col("share_removed") == row["share_removed"]))

@@ -20,6 +20,7 @@ def _seeds(run: Run) -> Content | None:
     per_seed = gain.group_by("arch", "direction", "seed", "step").agg(pl.col("gain_nats").mean())
     figure = curves_figure(_with_tokens(run, replication), run.marks, run.axis, seeds=per_seed)
     last = replication.filter((pl.col("step") == pl.max("step").over("arch")) & (pl.col("direction") == FORWARD))
+    last = last.sort("arch")
     crossed = run.table("crossed")
     found = [{**row, **_crossed_at_the_end(run, crossed, row["arch"])} for row in last.iter_rows(named=True)]
     return Content({"rows": found, "n_seeds": int(replication["n_seeds"].max())}, {"seeds": figure})
@@ -72,7 +73,7 @@ def _kinds(run: Run) -> Content | None:
             "kinds": names,
             "n_words": n_words,
             "reading": _reading_of_kinds(kinds, names),
-            "categories": categories is not None,
+            "categories": figures["categories"].layout.height if categories is not None else None,
         },
         figures,
     )
@@ -87,7 +88,7 @@ def _ordered_categories(rows: pl.DataFrame) -> list[str]:
 def _reading_of_kinds(kinds: pl.DataFrame, names: Sequence[str]) -> str:
     last = kinds.filter((pl.col("step") == pl.max("step").over("arch")) & (pl.col("direction") == FORWARD))
     said = []
-    for (arch,), rows in last.group_by("arch", maintain_order=True):
+    for (arch,), rows in last.sort("arch").group_by("arch", maintain_order=True):
         found = {row["kind"]: row for row in rows.iter_rows(named=True)}
         gains = [f"{nats(found[name]['gain_nats'])} for {name}s" for name in names if name in found]
         said.append(f"{listing(gains)} in {arch}")
