@@ -95,6 +95,44 @@ def validate(study: StudyFile = None, overrides: Overrides = None) -> None:
         typer.echo(line)
 
 
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="An experiment. Without one: the list.", metavar="[NAME]")] = None,
+    scale: Annotated[
+        str, typer.Option(help="paper, or the name of a file in STUDIES/scales, such as small.")
+    ] = "paper",
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: RUNS/paper/NAME.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the page that holds all runs against the paper.", metavar="OUT.html")
+    ] = None,
+    studies: Annotated[Path, typer.Option(help="Folder of the paper's study files.")] = Path("studies/paper"),
+    runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    quiet: Quiet = False,
+) -> None:
+    """Reproduce the paper: list its experiments, run one, or write the page of published numbers beside ours."""
+    from groundscope.reproduction.experiments import experiment, run_folder
+    from groundscope.reproduction.listing import lines, listed
+    from groundscope.reproduction.published import paper
+
+    if page:
+        from groundscope.report.reproduction import write_reproduction
+
+        typer.echo(f"The page: {write_reproduction(page, runs, studies)}")
+        return
+    if name is None:
+        typer.echo("\n".join(lines(listed(paper(), studies, runs, scale), scale)))
+        return
+    from groundscope.report.page import write_page
+    from groundscope.reproduction.run import run_experiment
+
+    progress = Progress(quiet=quiet)
+    study = experiment(name, studies).study(scale, overrides or ())
+    made = run_experiment(study, out or run_folder(runs, scale, name), runs, write_page, progress)
+    if made:
+        typer.echo(f"The page: {made}")
+
+
 @app.command(name="ls")
 def list_runs(
     folder: Annotated[Path, typer.Argument(help="Where runs are kept.")] = Path("runs"),

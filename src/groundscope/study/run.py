@@ -118,14 +118,20 @@ def list_runs(folder: Path) -> Iterator[str]:
         raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
     width = max(len(run.name) for run in runs)
     for run in runs:
-        records = catalogue(run)
-        planned = _planned(run) or set(records)
-        done = sum(name in records and records[name].finished for name in planned)
-        begun = sum(name in records and not records[name].finished for name in planned)
+        done, begun, planned = cells_done(run)
         page = run / "report" / "index.html"
         half = f", {begun} begun" if begun else ""
         shown = page if page.is_file() else "no page yet"
-        yield f"{run.name:{width}}  {done} of {len(planned)} cells done{half}  {shown}"
+        yield f"{run.name:{width}}  {done} of {planned} cells done{half}  {shown}"
+
+
+def cells_done(run: Path) -> tuple[int, int, int]:
+    """Count the cells of a run that are done, that are begun, and that its study plans; all 0 where there is no run."""
+    records = catalogue(run)
+    planned = _planned(run) or set(records)
+    done = sum(name in records and records[name].finished for name in planned)
+    begun = sum(name in records and not records[name].finished for name in planned)
+    return done, begun, len(planned)
 
 
 def _planned(run: Path) -> set[str]:

@@ -1,0 +1,74 @@
+"""Every published number beside ours, from whatever runs there are."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from groundscope.reproduction.experiments import PAPER, run_folder
+from groundscope.reproduction.measured import Answer, answer
+from groundscope.reproduction.published import Direction, Paper, Point, Quantity
+from groundscope.reproduction.results import Measured, Results
+from groundscope.reproduction.verdicts import Verdict, verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Our side of one published number at one scale."""
+
+    measured: Measured | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One published number of one experiment, and ours at each scale."""
+
+    quantity: Quantity
+    experiment: str
+    point: Point
+    ours: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows under one heading."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def tally(self, scale: int) -> dict[Verdict, int]:
+        """How many numbers have each verdict at the scale of this position."""
+        counted = Counter(row.ours[scale].verdict for row in self.rows)
+        return {verdict: counted[verdict] for verdict in Verdict if counted[verdict]}
+
+
+def compare(paper: Paper, runs: Path, scales: Sequence[str]) -> list[Group]:
+    """Hold the runs below ``runs`` against the paper, at each of ``scales``; the order is that of the paper's file."""
+    rows = [row for quantity in paper.quantities for row in _rows(quantity, runs, scales)]
+    titles = dict.fromkeys(row.quantity.group for row in rows)
+    return [Group(title, tuple(row for row in rows if row.quantity.group == title)) for title in titles]
+
+
+def _rows(quantity: Quantity, runs: Path, scales: Sequence[str]) -> Iterator[Row]:
+    for experiment in quantity.experiments:
+        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment)), scale) for scale in scales]
+        for point, *ours in zip(quantity.points, *by_scale, strict=True):
+            yield Row(quantity, experiment, point, tuple(ours))
+
+
+def _found(quantity: Quantity, results: Results, scale: str) -> list[Found]:
+    asked = _rescaled(quantity, results.steps)
+    said: Answer = answer(results, asked)
+    judged = verdicts(asked, said, paper_size=scale == PAPER)
+    return [Found(*pair) for pair in zip(said.points, judged, strict=True)]
+
+
+def _rescaled(quantity: Quantity, steps: int | None) -> Quantity:
+    """A range of steps means the same part of a shorter training."""
+    if quantity.unit != "steps" or quantity.direction is not Direction.WITHIN or not steps:
+        return quantity
+    assert quantity.low is not None
+    assert quantity.high is not None
+    part = steps / quantity.steps
+    return quantity.model_copy(update={"low": quantity.low * part, "high": quantity.high * part})

@@ -1,0 +1,73 @@
+"""The experiments of the paper as a list for people: what each costs, and how far its run is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from groundscope.reproduction.cost import Cost, cost
+from groundscope.reproduction.experiments import experiments, run_folder
+from groundscope.reproduction.published import Paper, Title
+from groundscope.reproduction.results import Results
+from groundscope.study.run import cells_done
+from groundscope.training.memory import size
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One experiment at one scale; ``cost`` is None where it cannot be run."""
+
+    name: str
+    title: Title
+    cost: Cost | None
+    status: str
+
+
+def listed(paper: Paper, studies: Path, runs: Path, scale: str) -> list[Listed]:
+    """Return every experiment of the paper, in its order; raises StudyError where a study is not as it should be."""
+    known = experiments(studies)
+    found = []
+    for name, title in paper.experiments.items():
+        run = run_folder(runs, scale, name)
+        if title.missing:
+            found.append(Listed(name, title, None, f"not yet runnable: {title.missing}"))
+        else:
+            price = cost(known[name].study(scale), run) if name in known else None
+            found.append(Listed(name, title, price, status(run) if name in known else "its study file is missing"))
+    return found
+
+
+def status(run: Path) -> str:
+    """Say how far a run is."""
+    done, begun, planned = cells_done(run)
+    if not planned:
+        return "tables only" if Results(run).there else "not run"
+    if done == planned:
+        return "done"
+    return f"{done} of {planned} cells done{f', {begun} begun' if begun else ''}"
+
+
+def lines(rows: list[Listed], scale: str) -> Iterator[str]:
+    """Write the list for a terminal."""
+    yield f"The paper's experiments at scale '{scale}', trainings only:"
+    yield ""
+    width = max(len(row.name) for row in rows)
+    yield f"{'':{width}}  {'trainings':>9}  {'GPU h':>6}  {'core h':>7}  {'disk':>7}  status"
+    for row in rows:
+        price = row.cost
+        if price is None:
+            yield f"{row.name:{width}}  {'–':>9}  {'–':>6}  {'–':>7}  {'–':>7}  {row.status}"
+            continue
+        gpu, cpu = hours(price.gpu_hours), hours(price.cpu_hours)
+        yield f"{row.name:{width}}  {price.trainings:>9}  {gpu:>6}  {cpu:>7}  {size(price.disk_bytes):>7}  {row.status}"
+    yield ""
+    yield "GPU h: hours of one H100-class GPU at 40 % of its bfloat16 peak. core h: hours of one CPU core, as fast as a"
+    yield "narrow model was measured; wide models are faster. Measurements come on top."
+    assumed = sorted({row.cost.vocabulary for row in rows if row.cost and not row.cost.known})
+    if assumed:
+        entries = " or ".join(f"{entries:,}" for entries in assumed)
+        yield f"Where no corpus is built yet, a vocabulary of {entries} entries is assumed."
+
+
+def hours(value: float) -> str:
+    """Write hours with two digits that count: ``0.0041``, ``0.53``, ``1,700``."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,0 +1,226 @@
+"""Our numbers for the published ones: one reader per kind of measure, from tables of a run to values at points."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from groundscope.behaviour.dose import DOSE
+from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
+from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS
+from groundscope.mechanism.head_tables import SALIENCY_LAYERS
+from groundscope.mechanism.lens_table import LENS
+from groundscope.reproduction.published import Quantity
+from groundscope.reproduction.results import Measured, Results, over_seeds, over_words_and_seeds
+
+FORWARD = "env2lan"
+AGAINST = "random"
+"""The kind of control heads that the paper compares with."""
+MIDDLE = (6, 7, 8)
+"""Layers 7 to 9 of the paper, counted from 0."""
+RISEN = 0.1
+"""Saliency has begun to rise where it has gone this part of the way from its first to its highest value."""
+
+
+class Answer(NamedTuple):
+    """A value per published point (None: not measured), and what a test of the direction said, where there is one."""
+
+    points: list[Measured | None]
+    tested: bool | None = None
+
+
+def answer(results: Results, quantity: Quantity) -> Answer:
+    """Return what a run has to say about a quantity."""
+    if not results.there:
+        return _nothing(quantity)
+    return READERS[quantity.measure.kind](results, quantity)
+
+
+def _nothing(quantity: Quantity) -> Answer:
+    return Answer([None] * len(quantity.points))
+
+
+def _behaviour(results: Results, quantity: Quantity) -> Answer:
+    if results.gain is None:
+        return _nothing(quantity)
+    rows = results.gain.filter(pl.col("direction") == quantity.measure.direction)
+    found = []
+    for point in quantity.points:
+        step = results.step_for(point.step, quantity.steps, rows)
+        here = rows.filter(pl.col("step") == step)
+        found.append(over_words_and_seeds(here, quantity.measure.column, step))
+    return Answer(found)
+
+
+def _r_squared(results: Results, quantity: Quantity) -> Answer:
+    if results.replication is None or results.conclusions is None:
+        return _nothing(quantity)
+    rows = results.replication.filter(pl.col("direction") == FORWARD)
+    found = [_r_squared_at(rows, results.step_for(point.step, quantity.steps, rows)) for point in quantity.points]
+    return Answer(found, _fell(results.conclusions, found))
+
+
+def _r_squared_at(rows: pl.DataFrame, step: int | None) -> Measured | None:
+    here = rows.filter(pl.col("step") == step, pl.col("r2_log").is_not_null())
+    if here.is_empty():
+        return None
+    row = here.row(0, named=True)
+    return Measured(row["r2_log"], row["r2_log_low"], row["r2_log_high"], step, row["n_seeds"])
+
+
+def _fell(conclusions: pl.DataFrame, found: list[Measured | None]) -> bool | None:
+    """True where rise and fall are tested and hold; False where R^2 only rose; None: neither can be said."""
+    claim = conclusions.filter(claim="rises_then_falls_while_gain_grows", direction=FORWARD)
+    if len(claim) and claim["holds"][0]:
+        return True
+    known = [measured for measured in found if measured]
+    return False if len(known) > 1 and known[-1].reach[0] > known[0].reach[1] else None
+
+
+def _r_squared_peak(results: Results, quantity: Quantity) -> Answer:
+    if results.replication is None or results.conclusions is None:
+        return _nothing(quantity)
+    rows = results.replication.filter(pl.col("direction") == FORWARD, pl.col("r2_log").is_not_null())
+    if rows.is_empty():
+        return _nothing(quantity)
+    if quantity.measure.column == "value":
+        note = "the highest of all checkpoints, so rather too high"
+        top = rows.row(int(rows["r2_log"].arg_max() or 0), named=True)
+        peak = Measured(top["r2_log"], top["r2_log_low"], top["r2_log_high"], top["step"], top["n_seeds"], note)
+        return Answer([peak])
+    claim = results.conclusions.filter(claim="r2_peak_step", direction=FORWARD)
+    if claim.is_empty() or claim["estimate"][0] is None:
+        return _nothing(quantity)
+    row = claim.row(0, named=True)
+    return Answer([Measured(row["estimate"], row["ci_low"], row["ci_high"], None, row["n_seeds"])])
+
+
+def _causal(results: Results, quantity: Quantity) -> Answer:
+    by_seed, by_word = results.table(CAUSAL), results.table(CAUSAL_WORDS)
+    if by_seed is None or by_word is None:
+        return _nothing(quantity)
+    ours = (pl.col("role") == quantity.measure.role) & (pl.col("control") == AGAINST)
+    by_seed, by_word, column = by_seed.filter(ours), by_word.filter(ours), quantity.measure.column
+    found = []
+    for point in quantity.points:
+        step = results.step_for(point.step, quantity.steps, by_seed)
+        if column in ("difference_nats", "mean_count"):
+            found.append(over_words_and_seeds(by_word.filter(pl.col("step") == step), column, step))
+            continue
+        values = by_seed.filter(pl.col("step") == step)[column].drop_nulls().to_list()
+        from_one = 1 if column == "mean_layer" else 0  # the paper counts layers from 1
+        found.append(over_seeds([value + from_one for value in values], step))
+    return Answer(found)
+
+
+def _no_effect(results: Results, quantity: Quantity) -> Answer:
+    table = results.table(MECHANISM_CONCLUSIONS)
+    if table is None:
+        return _nothing(quantity)
+    rows = {row["claim"]: row for row in table.filter(pl.col("against") == AGAINST).to_dicts()}
+    role = quantity.measure.role
+    none, some = rows.get(f"{role}_heads_do_not_matter"), rows.get(f"{role}_heads_matter")
+    if none is None or none["estimate"] is None:
+        return _nothing(quantity)
+    tested = True if none["holds"] else False if some and some["holds"] else None
+    note = f"smaller than negligible: p = {none['p']:.3g} ({none['test']})"
+    return Answer(
+        [Measured(none["estimate"], none["ci_low"], none["ci_high"], none["step"], none["n_seeds"], note)], tested
+    )
+
+
+def _lens(results: Results, quantity: Quantity) -> Answer:
+    table = _reading(results)
+    if table is None:
+        return _nothing(quantity)
+    note = "" if table["lens"][0] == "linear" else "residual lens"
+    found = []
+    for point in quantity.points:
+        step = results.step_for(point.step, quantity.steps, table)
+        here = table.filter(pl.col("step") == step, pl.col("layer") == point.layer)
+        found.append(over_words_and_seeds(here, "surprisal_nats", step, note))
+    return Answer(found)
+
+
+def _lens_step(results: Results, quantity: Quantity) -> Answer:
+    table = _reading(results)
+    if table is None:
+        return _nothing(quantity)
+    found: list[Measured | None] = []
+    for point in quantity.points:
+        step = results.step_for(point.step, quantity.steps, table)
+        if step is None:
+            found.append(None)
+            continue
+        by_layer = (
+            table.filter(pl.col("step") == step)
+            .group_by("seed", "layer")
+            .agg(pl.col("surprisal_nats").mean())
+            .pivot(on="seed", index="layer", values="surprisal_nats")
+            .sort("layer")
+        )
+        surprisal = by_layer.drop("layer").to_numpy()
+        lowered = -np.diff(surprisal, axis=0)[2:]  # from layer 2 to layer 3 on
+        largest = 3 + lowered.argmax(axis=0)
+        of_all = 3 + int(lowered.mean(axis=1).argmax())
+        reach = (float(largest.min()), float(largest.max()))
+        found.append(Measured(of_all, *reach, step, len(largest), "brackets: lowest and highest of the seeds"))
+    return Answer(found)
+
+
+def _reading(results: Results) -> pl.DataFrame | None:
+    """What the authors' kind of lens reads where the scene matches; the residual one's where theirs was not trained."""
+    table = results.table(LENS)
+    if table is None:
+        return None
+    kinds = table["lens"].unique().to_list()
+    kind = next((kind for kind in ("linear", "tuned") if kind in kinds), None)
+    return table.filter(pl.col("lens") == kind, pl.col("condition") == "match") if kind else None
+
+
+def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
+    table = results.table(SALIENCY_LAYERS)
+    if table is None or table["layer"].max() != 11:
+        return _nothing(quantity)
+    flow = table.filter(pl.col("layer").is_in(MIDDLE)).group_by("seed", "step").agg(pl.col("flow_nats").mean())
+    onsets = []
+    for _, of_seed in flow.sort("seed", "step").group_by("seed", maintain_order=True):
+        values = of_seed["flow_nats"].to_numpy()
+        risen = values > values[0] + RISEN * (values.max() - values[0])
+        if risen.any():
+            onsets.append(float(of_seed["step"][int(risen.argmax())]))
+    note = f"first checkpoint a {RISEN:.0%} of the way from the first value to the highest"
+    return Answer([over_seeds(onsets, None, note)])
+
+
+def _dose(results: Results, quantity: Quantity) -> Answer:
+    table = results.table(DOSE)
+    if table is None:
+        return _nothing(quantity)
+    last = table.filter(arm="cooccurring", direction=FORWARD).filter(pl.col("step") == pl.col("step").max())
+    by_share = {row["share_removed"]: row for row in last.to_dicts()}
+    if quantity.measure.column == "all_removed" and 1.0 in by_share:
+        row = by_share[1.0]
+        return Answer([Measured(row["gain_nats"], row["gain_low"], row["gain_high"], row["step"], row["n_seeds"])])
+    if quantity.measure.column == "lost" and {0.0, 1.0} <= by_share.keys():
+        whole, none = by_share[0.0], by_share[1.0]
+        lost = whole["gain_nats"] - none["gain_nats"]
+        low = lost - np.hypot(whole["gain_nats"] - whole["gain_low"], none["gain_high"] - none["gain_nats"])
+        high = lost + np.hypot(whole["gain_high"] - whole["gain_nats"], none["gain_nats"] - none["gain_low"])
+        note = "interval of a difference as if the two were independent"
+        return Answer([Measured(lost, float(low), float(high), whole["step"], whole["n_seeds"], note)])
+    return _nothing(quantity)
+
+
+READERS: Mapping[str, Callable[[Results, Quantity], Answer]] = {
+    "behaviour": _behaviour,
+    "r_squared": _r_squared,
+    "r_squared_peak": _r_squared_peak,
+    "causal": _causal,
+    "no_effect": _no_effect,
+    "lens": _lens,
+    "lens_step": _lens_step,
+    "saliency_onset": _saliency_onset,
+    "dose": _dose,
+}

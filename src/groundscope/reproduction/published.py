@@ -1,0 +1,128 @@
+"""What the authors published, as data: every number with its grade and its place, and what we hold against it."""
+
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FILE = "paper.yaml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Grade(StrEnum):
+    """How a published number is known."""
+
+    AUTHORS = "A"
+    """Stated by the authors: paper, blog, published code or model pages."""
+    SUMMARY = "B"
+    """Stated by a published summary of the paper."""
+    FIGURE = "C"
+    """Read off a figure, approximate."""
+
+
+class Direction(StrEnum):
+    """What a published series says besides its size."""
+
+    POSITIVE = "positive"
+    """Above zero at the last point."""
+    RISES = "rises"
+    """Higher at the last point than at the first."""
+    FALLS = "falls"
+    """Lower at the last point than at the first."""
+    WITHIN = "within"
+    """The last point lies where the paper's text says (``low`` to ``high``)."""
+    RISES_THEN_FALLS = "rises then falls"
+    """Rises to a peak and falls after it while G still grows: the one test of table ``conclusions``."""
+    NONE = "none"
+    """No effect: the equivalence test of table ``mechanism_conclusions``."""
+
+
+class Measure(_Part):
+    """Where our number comes from: a reader of `groundscope.reproduction.measured`, and what it is asked."""
+
+    kind: Literal[
+        "behaviour", "r_squared", "r_squared_peak", "causal", "no_effect", "lens", "lens_step", "saliency_onset", "dose"
+    ]
+    column: str = Field(default="", description="which of the reader's numbers")
+    role: Literal["aggregate", "gather"] = "aggregate"
+    direction: Literal["env2lan", "lan2env"] = "env2lan"
+
+
+class Point(_Part):
+    """One published number; ``value`` is None where the authors state the direction alone."""
+
+    value: float | None = None
+    high: float | None = Field(default=None, description="upper end, where a range is stated from `value` on")
+    sd: float | None = Field(default=None, description="standard deviation over the authors' seeds")
+    step: int | None = Field(default=None, description="training step; none: the last")
+    layer: int | None = Field(default=None, description="layer, counted from 1 as the paper counts")
+
+    @property
+    def middle(self) -> float | None:
+        """The value, or the middle of the range."""
+        return self.value if self.value is None or self.high is None else (self.value + self.high) / 2
+
+
+class Quantity(_Part):
+    """A series of published numbers that one measure answers."""
+
+    key: str
+    group: str = Field(description="heading that it stands under")
+    title: str
+    experiments: tuple[str, ...] = Field(min_length=1, description="studies that can answer it")
+    grade: Grade
+    place: str = Field(description="where it was published")
+    unit: str = ""
+    digits: int = 2
+    steps: int = Field(default=20_000, description="training steps of the authors' run")
+    says: str = Field(description="the direction in words")
+    direction: Direction
+    low: float | None = Field(default=None, description="of direction `within`")
+    high: float | None = Field(default=None, description="of direction `within`")
+    measure: Measure
+    points: tuple[Point, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Quantity":
+        if self.direction is Direction.WITHIN and (self.low is None or self.high is None):
+            raise ValueError(f"{self.key}: direction 'within' wants low and high")
+        return self
+
+
+class Title(_Part):
+    """An experiment in words; ``missing`` says why it cannot be run, where it cannot."""
+
+    title: str
+    place: str
+    missing: str = ""
+
+
+class Paper(_Part):
+    """Everything that is held against the paper."""
+
+    source: str
+    experiments: dict[str, Title]
+    quantities: tuple[Quantity, ...]
+
+    @model_validator(mode="after")
+    def _known(self) -> "Paper":
+        keys = [quantity.key for quantity in self.quantities]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two quantities have the same key")
+        unknown = {name for quantity in self.quantities for name in quantity.experiments} - set(self.experiments)
+        if unknown:
+            raise ValueError(f"quantities name experiments that are not listed: {', '.join(sorted(unknown))}")
+        return self
+
+
+@cache
+def paper() -> Paper:
+    """Return what was published."""
+    text = (files("groundscope.data") / FILE).read_text(encoding="utf-8")
+    return Paper.model_validate(yaml.safe_load(text))

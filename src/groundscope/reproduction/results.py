@@ -1,0 +1,134 @@
+"""What a run of an experiment has measured, ready to be asked: its tables, and its steps beside the authors'."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.generalisation import REPLICATION, replication
+from groundscope.behaviour.measure import GAIN
+from groundscope.files import read_json
+from groundscope.statistics.crossed import crossed_mean
+from groundscope.statistics.paired import t_interval
+from groundscope.tables import TableSchema, read_table
+
+SLACK = 0.05
+"""A checkpoint answers for a published one when it is this share of the training away, or less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One of our numbers: estimate and interval (both None: none can be had), checkpoint, and what it is made of."""
+
+    value: float
+    low: float | None
+    high: float | None
+    step: int | None
+    n_seeds: int
+    note: str = ""
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The interval; the estimate alone where there is none."""
+        return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run's folder; a table that is missing or empty is None."""
+
+    folder: Path
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The settings of the study as it was run; empty where nothing was finished."""
+        file = self.folder / "resolved.json"
+        return read_json(file) if file.is_file() else {}
+
+    @property
+    def there(self) -> bool:
+        """Whether any table was written."""
+        return any((self.folder / "tables").glob("*.parquet"))
+
+    @cached_property
+    def steps(self) -> int | None:
+        """How many steps the study trains for."""
+        models = self.resolved.get("models", {})
+        own = next((model.get("training", {}).get("steps") for model in models.values()), None)
+        return own or self.resolved.get("training", {}).get("steps")
+
+    def table(self, schema: TableSchema) -> pl.DataFrame | None:
+        """Read a table, whose models' names are those of the study file."""
+        path = self.folder / "tables" / f"{schema.name}.parquet"
+        if not path.is_file():
+            return None
+        table = read_table(path, schema)
+        return None if table.is_empty() else table
+
+    @cached_property
+    def gain(self) -> pl.DataFrame | None:
+        """Table ``gain`` of the kind of word that conclusions are about."""
+        table = self.table(GAIN)
+        kind = (self.resolved.get("behaviour", {}).get("kinds") or ["noun"])[0]
+        return None if table is None else table.filter(pl.col("kind") == kind)
+
+    @cached_property
+    def replication(self) -> pl.DataFrame | None:
+        """Table ``replication``, drawn from table ``gain`` where the run does not have it."""
+        table = self.table(REPLICATION)
+        return replication(self.gain, **self._statistics) if table is None and self.gain is not None else table
+
+    @cached_property
+    def conclusions(self) -> pl.DataFrame | None:
+        """Table ``conclusions``, drawn from table ``gain`` where the run does not have it."""
+        table = self.table(CONCLUSIONS)
+        return conclusions(self.gain, **self._statistics) if table is None and self.gain is not None else table
+
+    def step_for(self, published: int | None, authors_steps: int, table: pl.DataFrame) -> int | None:
+        """Return the checkpoint of ``table`` at the same part of training as the authors' step; None: the last.
+
+        Only steps that all seeds have count. Where none is near (`SLACK`), the run has not come so far: None.
+        """
+        seeds = table["seed"].n_unique() if "seed" in table.columns else 1
+        common = table.group_by("step").agg(_seeds(table)).filter(pl.col("n") == seeds)["step"].sort().to_list()
+        whole = self.steps or max(common, default=0)
+        wanted = whole if published is None else whole * published / authors_steps
+        nearest = min(common, key=lambda step: abs(step - wanted), default=None)
+        return None if nearest is None or abs(nearest - wanted) > SLACK * whole else nearest
+
+    @property
+    def _statistics(self) -> dict[str, Any]:
+        return self.resolved.get("statistics", {})
+
+
+def _seeds(table: pl.DataFrame) -> pl.Expr:
+    return (pl.col("seed").n_unique() if "seed" in table.columns else pl.lit(1)).alias("n")
+
+
+def over_words_and_seeds(rows: pl.DataFrame, column: str, step: int | None, note: str = "") -> Measured | None:
+    """Return the mean of a column over words and seeds (both random), or over words where there is one seed."""
+    wide = rows.pivot(on="seed", index="word", values=column, sort_columns=True, aggregate_function="mean").drop_nulls()
+    values: Float[np.ndarray, "word seed"] = wide.drop("word").to_numpy().astype(float)
+    if not values.size:
+        return None
+    low = high = None
+    if min(values.shape) > 1:
+        found = crossed_mean(values)
+        low, high = float(found.low), float(found.high)
+    elif values.shape[0] > 1:
+        low, high = (float(bound[0]) for bound in t_interval(values))
+    return Measured(float(values.mean()), low, high, step, values.shape[1], note)
+
+
+def over_seeds(values: list[float], step: int | None, note: str = "") -> Measured | None:
+    """Return the mean over seeds and Student's interval; without an interval where there is one seed."""
+    if not values:
+        return None
+    array = np.asarray(values, dtype=float)[:, None]
+    low, high = (float(bound[0]) for bound in t_interval(array)) if len(array) > 1 else (None, None)
+    return Measured(float(array.mean()), low, high, step, len(array), note)

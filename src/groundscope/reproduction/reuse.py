@@ -1,0 +1,68 @@
+"""What another run has trained already is taken over, not trained again: cells with the same signature, by hard link.
+
+A training is known by its settings, its code and the chunks that it reads (`groundscope.study.cell`), so the 12-layer
+Transformer of the main experiment serves the ablation, too. Only dear and finished cells are taken over: corpora and
+trainings.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from groundscope.files import atomic_directory
+from groundscope.progress import Progress
+from groundscope.study.cell import CATALOGUE, Cell, Digests, Record
+from groundscope.study.freshness import wanted_record
+from groundscope.study.locks import only_process
+
+KINDS = ("corpus", "words", "train")
+"""Kinds of cells that are taken over; `words` is cheap, but trainings stand behind it."""
+
+
+def other_runs(runs: Path, run: Path) -> list[Path]:
+    """Return the runs below ``runs``, at most two folders deep, but ``run`` itself."""
+    found = {entry.parent for pattern in (f"*/{CATALOGUE}", f"*/*/{CATALOGUE}") for entry in runs.glob(pattern)}
+    return sorted(other for other in found if other.resolve() != run.resolve())
+
+
+def reuse(cells: Iterable[Cell], run: Path, others: Iterable[Path], progress: Progress) -> list[str]:
+    """Take over what ``others`` hold of the ``cells`` that ``run`` lacks; return the names of those taken over."""
+    others, taken = list(others), []
+    if not others:
+        return []
+    digests: dict[str, Digests] = {}
+    with only_process(run):
+        (run / CATALOGUE).mkdir(exist_ok=True)
+        for cell in (cell for cell in cells if cell.kind in KINDS):
+            record = Record.load(run, cell.name)
+            if record is None and all(source.cell in digests for source in cell.inputs):
+                record = _take(cell, run, others, digests)
+                if record:
+                    taken.append(cell.name)
+                    progress.say(f"{cell.name}: taken over, it was done before")
+            if record and record.finished:
+                digests[cell.name] = record.digests
+    return taken
+
+
+def _take(cell: Cell, run: Path, others: list[Path], digests: Mapping[str, Digests]) -> Record | None:
+    wanted = wanted_record(cell, digests)
+    for other in others:
+        found = Record.load(other, cell.name)
+        if not found or not found.finished or found.why_stale(wanted) or found.missing_file(other / cell.name):
+            continue
+        with atomic_directory(run / cell.name) as folder:
+            for name in found.holds:
+                _link(other / cell.name / name, folder / name)
+        found.save(run, cell.name)
+        return found
+    return None
+
+
+def _link(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
