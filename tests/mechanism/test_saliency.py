@@ -168,15 +168,15 @@ def test_batches_do_not_matter():
 )
 def test_batches_shrink_when_memory_runs_out(monkeypatch, error):
     model, prompts = build("attention"), build_prompts()
-    expected, hidden, sizes = saliency(model, prompts).total, model.hidden, []
+    expected, embed, sizes = saliency(model, prompts).total, model.embed, []
 
     def hungry(ids):
         sizes.append(len(ids))
         if len(ids) > 1:
             raise error
-        return hidden(ids)
+        return embed(ids)
 
-    monkeypatch.setattr(model, "hidden", hungry)
+    monkeypatch.setattr(model, "embed", hungry)
     torch.testing.assert_close(saliency(model, prompts).total, expected)
     assert sizes == [5, 2, 1, 1, 1, 1, 1]
 
@@ -187,7 +187,7 @@ def test_one_prompt_too_many_is_said(monkeypatch):
     def hungry(ids):
         raise MemoryError
 
-    monkeypatch.setattr(model, "hidden", hungry)
+    monkeypatch.setattr(model, "embed", hungry)
     with pytest.raises(RunError, match="single prompt"):
         saliency(model, build_prompts())
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -195,7 +195,7 @@ def test_one_prompt_too_many_is_said(monkeypatch):
 
 def test_other_errors_are_not_taken_for_memory(monkeypatch):
     model = build("attention")
-    monkeypatch.setattr(model, "hidden", lambda ids: ids.missing)
+    monkeypatch.setattr(model, "embed", lambda ids: ids.missing)
     with pytest.raises(AttributeError):
         saliency(model, build_prompts())
 

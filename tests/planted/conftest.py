@@ -77,7 +77,7 @@ def planted_attention() -> Planted:
     """
     half, d, d_head = 16, 32, 8
     config = GroundedLMConfig(
-        vocab_size=VOCAB, mixers=("attention",) * 2, d_model=d, n_heads=4, norm_eps=0.0, tie_word_embeddings=False
+        vocab_size=VOCAB, mixers=("attention",) * 2, d_model=d, n_heads=4, norm_eps=1e-30, tie_word_embeddings=False
     )
     model = GroundedLM(config).double().eval()
     torch.nn.init.zeros_(model.positions.weight)
@@ -159,7 +159,7 @@ def planted_mamba2() -> Planted:
         ssm_expand=1,
         ssm_d_head=d_head,
         ssm_d_state=1,
-        norm_eps=0.0,
+        norm_eps=1e-30,
         tie_word_embeddings=False,
     )
     model = GroundedLM(config).eval()
