@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, nargs=2, metavar=("IMAGES", "CAPTIONS"))
     asked = parser.parse_args()
     model, processor = assemble(asked.encoder, asked.language_model, canvas=asked.canvas)
-    world = SceneWorld(SceneOptions(words=asked.words, side=asked.canvas))
+    world = SceneWorld(SceneOptions(words=asked.words))
     pairs = captioned(*asked.photographs) if asked.photographs else []
     projector = list(model.model.multi_modal_projector.parameters())
     rest = [w for w in model.parameters() if w.requires_grad and all(w is not p for p in projector)]
