@@ -1,6 +1,8 @@
 """The command line from end to end, in process: a small study, what it leaves, and what goes wrong."""
 
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +11,7 @@ from polars.testing import assert_frame_equal
 
 from groundscope.cli import main
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = [
     "corpus.world.documents=300", "corpus.world.nouns=24", "corpus.chunks.length=64", "behaviour.minimum=20",
     "models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32",
@@ -93,6 +96,28 @@ def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "vocabulary" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_the_examples_run(
+    script: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", str(tmp_path)] if script.stem == "read_a_run" else ["--seed", "1"]
+    monkeypatch.setattr(sys, "argv", [str(script), str(finished), *options])
+    runpy.run_path(str(script), run_name="__main__")
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_figures_tables_and_comparisons(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert groundscope("figures", str(finished), "--format", "svg,png", "--out", str(tmp_path / "f")) == 0
+    assert (tmp_path / "f/gain.svg").is_file()
+    assert (tmp_path / "f/gain.png").is_file()
+    assert groundscope("table", str(finished)) == 0
+    assert "evidence" in capsys.readouterr().out
+    assert groundscope("table", str(finished), "evidence", "--format", "csv", "--where", "arch=lstm-4") == 0
+    assert capsys.readouterr().out.count("lstm-4") == 2 * 3 * 2
+    assert groundscope("report", str(finished), str(finished), "--out", str(tmp_path / "both.html")) == 0
+    assert "What differs" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -104,6 +129,9 @@ def test_ls_and_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["validate", "nowhere.yaml"], "There is no study file"),
         (["ls", "nowhere"], "There are no runs"),
         (["report", "nowhere"], "There is no run"),
+        (["figures", "nowhere"], "There is no run"),
+        (["figures", "empty", "--format", "gif"], "--format is any of pdf, svg, png"),
+        (["table", "empty", "gain"], "There is no run"),
         (["corpus", "chat", "nowhere", "--out", "c"], "nowhere"),
         (["corpus", "chat", "empty", "--out", "c"], "empty"),
         (["corpus", "jsonl", "nowhere", "--out", "c"], "nowhere"),

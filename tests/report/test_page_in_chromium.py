@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.report.page import write_page
+from groundscope.tables import write_table
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra: dev)")
 
@@ -221,3 +223,61 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
 def test_it_prints(page: Any) -> None:
     printed = page.execute_cdp_cmd("Page.printToPDF", {})["data"]
     assert len(printed) > 20_000
+
+
+@pytest.fixture(scope="module")
+def viewer(browser: Any, plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The page of a run that has looked at single prompts: two checkpoints, two layers, two prompts."""
+    folder = tmp_path_factory.mktemp("runs") / "viewed"
+    shutil.copytree(plain_run, folder)
+    rows = [
+        {"arch": "transformer-4", "seed": 42, "step": step, "tokens_seen": step, "weight_hash": "x", "word": word,
+         "context": "look", "layer": layer, "position": position, "token": token, "ground": position == 1,
+         "flow_nats": (position + 1) * (layer + 1) * (step + 1) / 1000, "surprisal_nats": 6.0 - step / 500}
+        for word in ("cup", "dog") for step in (0, 1500) for layer in (0, 1)
+        for position, token in enumerate(("sees<ENV>", f"{word}<ENV>", "the<LAN>"))
+    ]  # fmt: skip
+    write_table(folder / "tables" / "prompt_saliency.parquet", PROMPT_SALIENCY.frame(rows), PROMPT_SALIENCY)
+    browser.get(write_page(folder).resolve().as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def test_prompts_are_drawn_over_their_tokens(viewer: Any) -> None:
+    shown = "return [...document.querySelectorAll('#prompts-tokens li')].map((one) => [one.title, one.className])"
+    heights = "return [...document.querySelectorAll('.token-bar')].map((one) => one.getBoundingClientRect().height)"
+    readout = "return document.getElementById('prompts-readout').textContent"
+    assert "surprisal of “cup” 3.00 nats, 33 % of the flow" in run(viewer, readout)
+    assert [kind for _, kind in run(viewer, shown)] == ["", "ground", "", "target"]
+    late = run(viewer, heights)
+    assert late == sorted(late)
+    assert late[-1] > 60
+    type_into(viewer, "prompts-step", "0")
+    assert max(run(viewer, heights)) < 2  # one scale over checkpoints
+    type_into(viewer, "prompts-layer", "0")
+    assert run(viewer, shown)[0][0] == "sees<ENV>: 0.00100 nats"
+    viewer.execute_script("document.getElementById('prompts-tokens').focus()")
+    viewer.switch_to.active_element.send_keys("\ue014")  # right arrow
+    assert "“dog”" in run(viewer, readout)
+
+
+def test_keys_find_leap_and_dim(viewer: Any) -> None:
+    from selenium.webdriver.common.by import By
+
+    body = viewer.find_element(By.TAG_NAME, "body")
+    before = run(viewer, "return document.getElementById('theme').textContent")
+    body.send_keys("t")
+    assert run(viewer, "return document.getElementById('theme').textContent") != before
+    body.send_keys("t")
+    body.send_keys("j")
+    assert run(viewer, "return document.activeElement.tagName") == "SECTION"
+    viewer.switch_to.active_element.send_keys("/")
+    assert run(viewer, "return document.activeElement.id") == "words-search"
+    viewer.switch_to.active_element.send_keys("t")
+    assert run(viewer, "return document.getElementById('words-search').value") == "t"
+    type_into(viewer, "words-search", "")
+
+
+def test_sections_link_their_tables(viewer: Any) -> None:
+    links = "return [...document.querySelectorAll('section .source a')].map((one) => one.textContent)"
+    assert {"evidence.parquet", "gain.parquet", "prompt_saliency.parquet"} <= set(run(viewer, links))

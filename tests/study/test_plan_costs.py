@@ -15,6 +15,7 @@ from groundscope.study.disk import disk_needs, refuse_full_disk, total_need
 from groundscope.study.estimate import Experience
 from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
+from groundscope.study.plan import plan
 from groundscope.study.run import list_runs
 
 SMALL = ("models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32", "seeds=[1]")
@@ -60,6 +61,21 @@ def test_disk_is_summed_over_what_is_left(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": need - 1}))
     with pytest.raises(TrainingError, match="2 trainings that are left need"):
         refuse_full_disk(study, tmp_path)
+
+
+def test_trainings_without_cooccurrence_are_counted(tmp_path: Path) -> None:
+    settings = (
+        *SMALL,
+        "training.checkpoints=[0, 10]",
+        "training.steps=20",
+        "ablation.at=final",
+        "ablation.remove=[0, 50]",
+    )
+    study = load_study(None, settings)
+    trainings = {cell.name for cell in plan(study, tmp_path, lambda run, page: page) if "train/" in cell.name}
+    needs = disk_needs(study, tmp_path)
+    assert set(needs) == trainings
+    assert sorted({need.checkpoints for need in needs.values()}) == [1, 3]
 
 
 def entered(run: Path, **seconds: float) -> None:

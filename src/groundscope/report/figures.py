@@ -80,9 +80,9 @@ def surprisal_figure(
 
     ``reach`` is the y axis; ``uniform`` is the surprisal of a guess among all of the vocabulary.
     """
-    figure = step_figure(axis, "", tokens=False)
+    figure = step_figure(axis, "")
     figure.update_yaxes(range=list(reach))
-    figure.update_layout(height=260, margin={"l": 34, "r": 72, "t": 12, "b": 44})
+    figure.update_layout(height=292, margin={"l": 34, "r": 72, "t": 44, "b": 44})
     if uniform is not None:
         figure.add_hline(y=uniform, line={"width": 1, "color": GREY, "dash": "dot"})
     for direction, line in by(evidence.filter(pl.col("arch") == arch), "direction"):

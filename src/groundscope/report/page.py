@@ -23,7 +23,8 @@ from groundscope.report.content import Content, Section
 from groundscope.report.run import Run, open_run
 from groundscope.report.sections import SECTIONS
 
-SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js")
+SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js", "prompts.js", "keyboard.js")
+STYLES = ("page.css", "prompts.css")
 DIRECTIONS = {
     Direction.ENV2LAN: "scene → spoken word",
     Direction.LAN2ENV: "speech → scene’s word",
@@ -58,7 +59,7 @@ def render(run: Run, links: str, sections: Sequence[Section] = SECTIONS) -> str:
             contents=contents,
             links=links,
             directions=_directions(run),
-            style=Markup(_asset("page.css")),
+            style=Markup("".join(_asset(name) for name in STYLES)),
             scripts=[Markup(script) for script in scripts],
             policy=_policy(scripts),
             data=embedded(_data(run, contents)),

@@ -17,6 +17,7 @@ from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
 from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
 from groundscope.report.sections_mechanism import MECHANISM_SECTIONS, claims_on_mechanism
 from groundscope.report.sections_pictures import PICTURE_SECTION
+from groundscope.report.sections_prompts import PROMPTS
 from groundscope.report.seeds import unfinished
 from groundscope.report.words import word_arrays
 
@@ -191,6 +192,7 @@ SECTIONS = (
     Section("words", "Word by word", "table gain", _words),
     EMERGENCE,
     *MECHANISM_SECTIONS,
+    PROMPTS,
     Section("loss", "Training", "table loss", _loss),
     Section("corpus", "Corpus", "corpus/card.json", _corpus),
     Section("settings", "Settings", "study.yaml", _settings),

@@ -1,10 +1,11 @@
 """The disk that a study's trainings have yet to fill, all together: said in the plan, and refused before the first."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from groundscope.corpus.ablation import dose_name, doses
 from groundscope.errors import TrainingError
 from groundscope.files import read_json
 from groundscope.study.architecture import count_parameters, model_config
@@ -13,6 +14,7 @@ from groundscope.study.paths import located
 from groundscope.training.memory import DiskNeed, size
 from groundscope.training.schedule import checkpoint_steps
 from groundscope.training.state import count_states
+from groundscope.trajectory.at import steps_at
 
 ASSUMED_VOCABULARY = 20_000
 
@@ -43,17 +45,32 @@ def corpus_size(study: Study, run: Path) -> CorpusSize:
 def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
     """Return what each training has yet to write, by its cell's name; finished ones write nothing more."""
     corpus = corpus_size(study, run)
+    parameters = {
+        model: count_parameters(model_config(settings, corpus.vocabulary, corpus.chunk_length))
+        for model, settings in study.models.items()
+    }
     needs = {}
-    for model, settings in study.models.items():
-        config = study.training_of(model)
-        parameters = count_parameters(model_config(settings, corpus.vocabulary, corpus.chunk_length))
-        for seed in study.seeds:
-            name = f"train/{model}/seed-{seed}"
-            kept = len(list((run / name).glob("checkpoints/step-*/model.safetensors")))
-            left = max(0, len(checkpoint_steps(config.checkpoints, config.steps)) - kept)
-            if left:
-                needs[name] = DiskNeed.of(parameters, left, count_states(run / name), config)
+    for name, model, steps in _trainings(study):
+        kept = len(list((run / name).glob("checkpoints/step-*/model.safetensors")))
+        left = max(0, len(steps) - kept)
+        if left:
+            needs[name] = DiskNeed.of(parameters[model], left, count_states(run / name), study.training_of(model))
     return needs
+
+
+def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """(cell, model, steps that are kept) of every training, those without co-occurrence included."""
+    steps_of = {}
+    for model in study.models:
+        config = study.training_of(model)
+        steps_of[model] = checkpoint_steps(config.checkpoints, config.steps)
+        yield from ((f"train/{model}/seed-{seed}", model, steps_of[model]) for seed in study.seeds)
+    ablation = study.ablation
+    for arm, percent in doses(ablation.remove, ablation.arms) if ablation else ():
+        for model in study.ablated_models if percent else ():
+            kept = steps_at(ablation.at, steps_of[model]) if ablation else ()
+            branch = f"ablation/{dose_name(arm, percent)}"
+            yield from ((f"{branch}/train/{model}/seed-{seed}", model, kept) for seed in study.seeds)
 
 
 def total_need(needs: Mapping[str, DiskNeed]) -> int:

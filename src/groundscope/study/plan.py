@@ -15,6 +15,7 @@ from groundscope.study.cells import (
     seeing,
     tables,
     train,
+    viewer,
     words,
 )
 from groundscope.study.cells.report import WritePage
@@ -31,6 +32,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *controls.cells(study, run),
         *mechanism.cells(study, run),
         *lens.cells(study, run),
+        *viewer.cells(study, run),
     ]
     statistics = [
         *tables.training_cells(study, run),
@@ -40,6 +42,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *ablation.statistics_cells(study, run),
         *mechanism.statistics_cells(study, run),
         *lens.statistics_cells(study, run),
+        *viewer.statistics_cells(study, run),
     ]
     return [
         *corpus.cells(study),
