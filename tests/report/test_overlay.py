@@ -37,7 +37,7 @@ def test_the_page_holds_every_head_and_no_address(tmp_path):
     heads = tuple(
         PictureHead(name, share, 1 - share, 1.0) for name, share in zip(names, (0.1, 0.2, 0.95, 0.3), strict=True)
     )
-    found = PictureInspection(2.0, heads, ("L1H0",), 3.0, 2.1, (2.0, 2.2), 5, 0.1, np.ones((4, 16)), names)
+    found = PictureInspection(2.0, heads, ("L1H0",), 3.0, 2.1, (2.0, 2.2), 1.0, 5, 0.1, np.ones((4, 16)), names)
     page = write_overlay_page(
         tmp_path / "p.html", found, PICTURE, PATCHES, Box(10, 10, 20, 20), title="cat & <dog>", lines="a < b", shown=2
     ).read_text()

@@ -29,7 +29,7 @@ class Inpainter:
     ) -> "Inpainter":
         """Load a pipeline; raises CorpusError, with what to do, when diffusers or the weights are missing."""
         try:
-            from diffusers import AutoPipelineForInpainting
+            from diffusers import AutoPipelineForInpainting  # type: ignore[attr-defined]  # made when asked for
         except ImportError:
             raise CorpusError("Inpainting wants diffusers: pip install 'groundscope[inpaint]'.") from None
         try:

@@ -61,7 +61,8 @@ def read_yolo(images: Path, labels: Path, names: Path, problems: list[Problem]) 
         for number, line in enumerate(lines, start=1):
             try:
                 kind, *place = line.split()
-                objects.append(Labelled(words[int(kind)], Box.of_yolo(*map(float, place), size)))
+                x, y, width, height = map(float, place)
+                objects.append(Labelled(words[int(kind)], Box.of_yolo(x, y, width, height, size)))
             except (ValueError, KeyError, TypeError, CorpusError) as error:
                 problems.append(Problem(str(files[path.stem].name), number, "label", f"{line!r}: {error}"))
         found.append(Photograph(path, size, tuple(objects)))

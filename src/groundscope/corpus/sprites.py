@@ -42,7 +42,8 @@ class Sprites:
         """Return a drawing, cut to what is not transparent and scaled so that its longer side is ``side`` pixels."""
         cut = _cut_out(self.paths[style][word])
         scale = side / max(cut.size)
-        return cut.resize(tuple(max(1, round(edge * scale)) for edge in cut.size), Image.Resampling.LANCZOS)
+        width, height = (max(1, round(edge * scale)) for edge in cut.size)
+        return cut.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def emoji_sprites(folder: Path | None = None) -> Sprites:

@@ -47,6 +47,7 @@ class PictureInspection:
     without: float | None  # surprisal without the heads found; None: none was found
     control: float | None  # without as many others per layer, mean over draws
     control_range: tuple[float, float] | None  # least and greatest draw
+    control_heads: float  # control heads per draw: fewer than found where the model has too few below the threshold
     draws: int
     inside: float  # share of the picture's positions that lie in the box: what a head that looks anywhere has
     maps: Float[np.ndarray, "head position"]  # signed saliency of each of the picture's positions, heads as in `names`
@@ -118,11 +119,13 @@ def inspect_picture(
     scene = prompt.scene if prompt.scene is not None else prompt.ground
     order = scores.flow[0].argsort(descending=True, stable=True).tolist()
     without = control = spread = None
+    control_heads = 0.0
     if bool(found.any()):
         runs = causal_runs(model, prompt, {Role.AGGREGATE: found}, causal)
         drawn = runs.match[0, runs.drawn(Role.AGGREGATE, "layer-matched")]
         without, control = float(runs.match[0, runs.found(Role.AGGREGATE)]), float(drawn.mean())
         spread = (float(drawn.min()), float(drawn.max()))
+        control_heads = float(runs.removed[0, runs.drawn(Role.AGGREGATE, "layer-matched")].sum(axis=1).mean())
     return PictureInspection(
         surprisal=float(scores.surprisal[0]),
         heads=tuple(
@@ -133,6 +136,7 @@ def inspect_picture(
         without=without,
         control=control,
         control_range=spread,
+        control_heads=control_heads,
         draws=causal.draws,
         inside=float(prompt.ground[0].sum() / scene[0].sum()),
         maps=_picture_maps(scores, scene[0]),
@@ -147,6 +151,8 @@ def _picture_maps(scores: Saliency, scene: Bool[Tensor, " time"]) -> Float[np.nd
 def inspection_lines(found: PictureInspection, *, threshold: float, shown: int = 10) -> Iterator[str]:
     """Yield the inspection as text for a terminal."""
     yield f"surprisal {found.surprisal:.3f} nats; the box holds {100 * found.inside:.0f} % of the picture's positions"
+    if found.inside >= threshold:
+        yield "          a head that looks anywhere would reach the threshold: it says nothing about this box"
     yield f"{'heads':<10}{'box share':>10}{'box nats':>12}{'picture nats':>14}"
     for head in found.heads[:shown]:
         mark = f"  aggregates (>= {100 * threshold:.0f} %)" if head.name in found.found else ""
@@ -157,5 +163,7 @@ def inspection_lines(found: PictureInspection, *, threshold: float, shown: int =
     low, high = found.control_range
     yield f"removal   {len(found.found)} heads: {', '.join(found.found)}"
     yield f"          original {found.surprisal:.3f}   without {found.without:.3f} nats"
-    draws = f"{found.draws} draws of as many others per layer: {low:.3f} to {high:.3f}"
+    enough = found.control_heads >= len(found.found)
+    many = "as many others per layer" if enough else f"{found.control_heads:.0f} others, all that there are"
+    draws = f"{found.draws} draws of {many}: {low:.3f} to {high:.3f}"
     yield f"          control  {found.control:.3f}   ({draws})"

@@ -151,9 +151,10 @@ def vlm_from_pretrained(
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision)
         with no_progress_bar():
-            model, report = AutoModelForImageTextToText.from_pretrained(
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 name_or_path, revision=revision, dtype=DTYPES[dtype], output_loading_info=True
             )
+        model, report = loaded
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise ModelError(f"'{name_or_path}' is no vision-language model that can be loaded: {reason}") from None

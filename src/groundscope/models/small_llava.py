@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -31,8 +32,8 @@ def assemble(encoder: str | Path, language_model: str | Path, *, canvas: int, se
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE]})
     with no_progress_bar():
-        eye = AutoModel.from_pretrained(encoder, dtype=torch.float32)
-        speaker = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
+        eye: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
+        speaker: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
     speaker.resize_token_embeddings(max(len(tokenizer), speaker.config.vocab_size), mean_resizing=False)
     vision = AutoConfig.from_pretrained(encoder)
     config = LlavaConfig(
@@ -72,7 +73,7 @@ def assemble(encoder: str | Path, language_model: str | Path, *, canvas: int, se
     return model, processor
 
 
-def _resized_positions(eye: torch.nn.Module, side: int) -> torch.Tensor:
+def _resized_positions(eye: Any, side: int) -> torch.Tensor:
     """The encoder's position embeddings for ``side`` x ``side`` patches, interpolated as it does itself."""
     embeddings = eye.embeddings
     patch = eye.config.patch_size

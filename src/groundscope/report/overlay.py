@@ -20,7 +20,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem
 table { border-collapse: collapse; margin: 1rem 0; } th { font-weight: 500; padding: .15rem .4rem; color: #556; }
 td.h { width: 2.6rem; height: 1.7rem; text-align: center; font-size: .75rem; border: 1px solid #fff; }
 .over { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: .85rem; }
-pre { background: #f4f5f7; padding: .8rem; overflow-x: auto; }
+pre { background: #f4f5f7; padding: .8rem; white-space: pre-wrap; }
 .found { outline: 2px solid #c1121f; outline-offset: -2px; }
 """
 
