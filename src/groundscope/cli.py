@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -32,6 +32,7 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+Choice = TypeVar("Choice", bound=StrEnum)
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 StudyFile = Annotated[
     Path | None,
@@ -308,7 +309,7 @@ def _refuse_no_run(run: Path) -> None:
         raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
 
 
-def _one_of(choices: type[StrEnum], value: str, option: str):
+def _one_of(choices: type[Choice], value: str, option: str) -> Choice:
     if value not in [choice.value for choice in choices]:
         known = [choice.value for choice in choices]
         raise StudyError(f"{option} is one of {', '.join(known)}; given: '{value}'.{did_you_mean(value, known)}")

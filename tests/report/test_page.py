@@ -116,10 +116,21 @@ def test_a_missing_part_is_named_and_the_rest_is_shown(
     for part in parts:
         (run / part).unlink()
     page = write_page(run).read_text(encoding="utf-8")
+    already = absent_sections(write_page(plain_run, tmp_path / "whole.html").read_text(encoding="utf-8"))
+    assert [name for name in absent_sections(page) if name not in already] == sections
+    assert page.count("<section id=") == len(SECTIONS)
+
+
+def absent_sections(page: str) -> list[str]:
     found = re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, flags=re.DOTALL)
-    absent = [name for name, content in found if "Not measured in this run" in content.split("</h2>")[1][:80]]
-    assert absent == sections
-    assert len(found) == len(SECTIONS)
+    return [name for name, content in found if "Not measured in this run" in content.split("</h2>")[1][:80]]
+
+
+def test_every_place_for_a_figure_has_one(page: str) -> None:
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', page, flags=re.DOTALL)[1])  # type: ignore[index]
+    places = re.findall(r'data-figure="([^"]+)"', page)
+    assert places
+    assert set(places) == set(data["figures"])
 
 
 def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from groundscope.errors import StudyError, did_you_mean
 from groundscope.files import atomic_file
@@ -160,7 +161,7 @@ def lens(run: Run) -> PaperFigure | None:
                           label=f"{kind} lens, {condition}")  # fmt: skip
                 axes.fill_between(line["layer"], line["low"], line["high"], color=colour, alpha=0.16, linewidth=0)
             axes.set_xlabel("layers passed (0: embedding)")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = next(iter(places.values()))
         first.set_ylabel("surprisal of the word (nats)")
         handles, names = first.get_legend_handles_labels()
