@@ -72,8 +72,9 @@ class Measured:
 
     @property
     def threshold(self) -> float:
-        """The criterion's threshold."""
-        asked = (self.run.resolved.get("mechanism") or {}).get("criterion", {})
+        """The criterion's threshold; a study of pictures has a criterion of its own."""
+        rooms = (self.run.resolved.get(room) or {} for room in ("corpus", "mechanism"))
+        asked = next((room["criterion"] for room in rooms if "criterion" in room), {})
         return float(asked.get("threshold", CriterionOptions().threshold))
 
     def final(self, table: pl.DataFrame) -> pl.DataFrame:

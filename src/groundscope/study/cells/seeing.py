@@ -39,7 +39,7 @@ from groundscope.progress import Progress
 from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
-from groundscope.study.cells.seeing_corpus import PictureCorpus, encoders, looks, tests_of, words_of
+from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of, words_of
 from groundscope.study.cells.seeing_corpus import cells as corpus_cells
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import LOSS_PART, Point
@@ -194,11 +194,11 @@ def _behaviour(
     source, corpus = study.corpus, PictureCorpus.open(run)
     assert isinstance(source, ScenesSource)
     world, tests = tests_of(study)
-    eye = encoders(study)[encoder]
     model, identity = _seeing(run, point, encoder, corpus)
-    groups = picture_prompts(tests, corpus.vocabulary, looks(study, eye), inside=source.tests.inside)
+    patches = corpus.looks(encoder, source.scenes.side)
+    groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
     found = read_pictures(model, groups)
-    facts = {**identity, "encoder": eye.name, "projector": model.config.projector}
+    facts = {**identity, "encoder": corpus.eye(encoder), "projector": model.config.projector}
     words = words_of(study, corpus.words)
     trained = np.array([test.style != source.scenes.held_out for test in tests])
     readings, compared = _as_text(tests, trained, found.match, found.mismatch, corpus.words)
@@ -268,9 +268,8 @@ def _mechanism(
     assert isinstance(source, ScenesSource)
     _, tests = tests_of(study)
     model, identity = _seeing(run, point, encoder, corpus)
-    groups = picture_prompts(
-        tests, corpus.vocabulary, looks(study, encoders(study)[encoder]), inside=source.tests.inside
-    )
+    patches = corpus.looks(encoder, source.scenes.side)
+    groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
     earlier = None
     if final is not None:
         earlier = read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)

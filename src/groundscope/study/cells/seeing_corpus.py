@@ -1,7 +1,8 @@
 """Cells `corpus` and `words` of a study of pictures: what is shown and said, as each encoder sees it.
 
 The corpus folder holds `vocabulary.json`, `chunks.npy` (one picture and its talk per row), `shown.npy` (which words'
-things each picture shows) and, per encoder, a bank of features of the training's pictures and one of the tests'.
+things each picture shows) and, per encoder, a bank of features of the training's pictures and one of the tests', and
+where its positions look.
 """
 
 from collections.abc import Iterator
@@ -81,6 +82,14 @@ class PictureCorpus(NamedTuple):
         bank = np.load(self.folder / f"{part}-{encoder}.npy", mmap_mode="c")  # torch refuses what cannot be written
         return bank.reshape(-1, bank.shape[-1])
 
+    def looks(self, encoder: str, side: int) -> Patches:
+        """Return where an encoder's positions look in pictures of ``side`` pixels."""
+        return Patches(Size(side, side), np.load(self.folder / f"looks-{encoder}.npy"))
+
+    def eye(self, encoder: str) -> str:
+        """Return what tables call an encoder."""
+        return read_json(self.folder / "encoders.json")[encoder]
+
 
 def encoders(study: Study) -> dict[str, VisionEncoder]:
     """Load the study's encoders; raises StudyError where they cut pictures into different numbers of patches."""
@@ -94,12 +103,6 @@ def encoders(study: Study) -> dict[str, VisionEncoder]:
     if len({*positions.values()}) > 1:
         raise StudyError(f"corpus.encoders give a picture different numbers of positions, {positions}: set `canvas`.")
     return loaded
-
-
-def looks(study: Study, encoder: VisionEncoder) -> Patches:
-    """Return where an encoder's positions look in the study's pictures."""
-    assert isinstance(study.corpus, ScenesSource)
-    return encoder.patches(Size(study.corpus.scenes.side, study.corpus.scenes.side))
 
 
 def tests_of(study: Study) -> tuple[SceneWorld, list[PictureTest]]:
@@ -139,7 +142,9 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
     parts = {"training": scenes, "tests": scenes_of(tests)}
     cache = None if source.cache is None else located(source.cache)
     digests = {}
+    write_json(folder / "encoders.json", {name: encoder.name for name, encoder in loaded.items()})
     for name, encoder in loaded.items():
+        _save(folder / f"looks-{name}.npy", encoder.patches(Size(source.scenes.side, source.scenes.side)).corners)
         for part, pictures in parts.items():
             with progress.task(f"{encoder.name}: pictures of {part}", len(pictures)) as task:
                 bank = np.empty((len(pictures), positions, encoder.d_patch), dtype=np.float16)
