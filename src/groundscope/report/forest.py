@@ -1,5 +1,6 @@
 """Rows of a forest: estimates with intervals, one line of text each."""
 
+import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.report.numbers import interval, nats
@@ -28,3 +29,8 @@ def forest_rows(rows: pl.DataFrame, line: pl.Expr) -> pl.DataFrame:
         filled.fill_null(False).alias("filled"),
         text.alias("text"),
     )
+
+
+def height_of(figure: go.Figure) -> int:
+    """Pixels that a figure takes, so that its place can be kept before it is drawn."""
+    return figure.to_plotly_json()["layout"]["height"]

@@ -10,7 +10,7 @@ from groundscope.corpus.ablation import Arm
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import Linear, forest_figure, lines_figure
 from groundscope.report.findings import FORWARD
-from groundscope.report.forest import FINAL_GAIN, forest_rows
+from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import decimal, interval, listing, nats, percent
 from groundscope.report.run import Run
 from groundscope.report.seeds import evidence_over_seeds
@@ -59,8 +59,8 @@ def _controls(run: Run) -> Content | None:
         {
             "reading": _reading_of_controls(rows),
             "steps": _by_arch(measured, ("line", "step")),
-            "n_words": int(last["n_words"].max()),
-            "height": figure.layout.height,
+            "n_words": max(last["n_words"]),
+            "height": height_of(figure),
         },
         {"controls": figure},
     )
@@ -114,7 +114,7 @@ def _frames(run: Run) -> Content | None:
     )
     lines = order.select(named.alias("line"))["line"].to_list()
     frames = forest_figure(lines, (), rows, run.marks, "own preference (nats)")
-    height = max(int(frames.layout.height), 340)
+    height = max(height_of(frames), 340)
     figures = {"frames": frames.update_layout(height=height)}
     neutral = run.table("neutral_frames")
     neutral = None if neutral is None else neutral.filter(pl.col("kind") == run.kind)

@@ -1,6 +1,7 @@
 """Sections of the page on whether the effect holds for other seeds, contexts, kinds of words, and for single words."""
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -8,7 +9,7 @@ import polars as pl
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import ages_figure, curves_figure, emergence_figure, forest_figure
 from groundscope.report.findings import FORWARD
-from groundscope.report.forest import FINAL_GAIN, forest_rows
+from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import listing, nats, plural, whole
 from groundscope.report.run import Run
 
@@ -23,7 +24,7 @@ def _seeds(run: Run) -> Content | None:
     last = last.sort("arch")
     crossed = run.table("crossed")
     found = [{**row, **_crossed_at_the_end(run, crossed, row["arch"])} for row in last.iter_rows(named=True)]
-    return Content({"rows": found, "n_seeds": int(replication["n_seeds"].max())}, {"seeds": figure})
+    return Content({"rows": found, "n_seeds": max(replication["n_seeds"])}, {"seeds": figure})
 
 
 def _crossed_at_the_end(run: Run, crossed: pl.DataFrame | None, arch: str) -> dict[str, Any]:
@@ -67,13 +68,13 @@ def _kinds(run: Run) -> Content | None:
             if last.filter(kind=kind).height
         ]
         figures["categories"] = forest_figure(lines, [f"{kind}s" for kind in names], rows, run.marks, FINAL_GAIN)
-    n_words = {kind: int(kinds.filter(kind=kind)["n_words"].max()) for kind in names}
+    n_words = {kind: max(kinds.filter(kind=kind)["n_words"]) for kind in names}
     return Content(
         {
             "kinds": names,
             "n_words": n_words,
             "reading": _reading_of_kinds(kinds, names),
-            "categories": figures["categories"].layout.height if categories is not None else None,
+            "categories": height_of(figures["categories"]) if categories is not None else None,
         },
         figures,
     )
@@ -130,7 +131,7 @@ def _reading_of_emergence(words: pl.DataFrame) -> str:
     said = []
     for (arch,), rows in words.group_by("arch", maintain_order=True):
         grounded = rows.drop_nulls("emergence_step")
-        middle = f", half of them by step {whole(grounded['emergence_step'].median())}" if grounded.height else ""
+        middle = f", half of them by step {whole(median(grounded['emergence_step']))}" if grounded.height else ""
         said.append(f"{grounded.height} of {plural(rows.height, 'word')} in {arch}{middle}")
     return f"Grounded within training: {'; '.join(said)}." if said else ""
 
