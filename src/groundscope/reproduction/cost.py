@@ -6,8 +6,10 @@ Tied embeddings count once, as the unembedding; positions and the scan of a stat
 cent). Measurements are not in it: they have no cost that a formula knows.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,10 +76,8 @@ def cost(study: Study, run: Path) -> Cost:
 def trainings(study: Study, run: Path, corpus: CorpusSize) -> Iterator[Training]:
     """Yield every training that the study asks for: its own and those on ablated corpora."""
     for cell in _cells(study, run):
-        settings = ModelSettings.model_validate(cell.settings["model"])
         config = TrainConfig.model_validate(cell.settings["training"])
-        model = model_config(settings, corpus.vocabulary, corpus.chunk_length)
-        parameters = count_parameters(model)
+        model, parameters = _model(json.dumps(cell.settings["model"]), corpus.vocabulary, corpus.chunk_length)
         yield Training(
             cell.name,
             parameters,
@@ -98,6 +98,12 @@ def flops(model: Config, parameters: int, length: int, config: TrainConfig) -> f
 def _cells(study: Study, run: Path) -> Iterator[Cell]:
     yield from train.cells(study, run)
     yield from (cell for cell in ablation.cells(study, run) if "/train/" in cell.name)
+
+
+@lru_cache  # the seeds and doses of a study share their model
+def _model(settings: str, vocabulary: int, length: int) -> tuple[Config, int]:
+    model = model_config(ModelSettings.model_validate_json(settings), vocabulary, length)
+    return model, count_parameters(model)
 
 
 def _corpus(study: Study, run: Path) -> CorpusSize:

@@ -48,7 +48,7 @@ def _behaviour(results: Results, quantity: Quantity) -> Answer:
     found = []
     for point in quantity.points:
         step = results.step_for(point.step, quantity.steps, rows)
-        here = rows.filter(pl.col("step") == step)
+        here = rows.filter(pl.col("step").eq_missing(step))
         found.append(over_words_and_seeds(here, quantity.measure.column, step))
     return Answer(found)
 
@@ -62,7 +62,7 @@ def _r_squared(results: Results, quantity: Quantity) -> Answer:
 
 
 def _r_squared_at(rows: pl.DataFrame, step: int | None) -> Measured | None:
-    here = rows.filter(pl.col("step") == step, pl.col("r2_log").is_not_null())
+    here = rows.filter(pl.col("step").eq_missing(step), pl.col("r2_log").is_not_null())
     if here.is_empty():
         return None
     row = here.row(0, named=True)
@@ -106,9 +106,9 @@ def _causal(results: Results, quantity: Quantity) -> Answer:
     for point in quantity.points:
         step = results.step_for(point.step, quantity.steps, by_seed)
         if column in ("difference_nats", "mean_count"):
-            found.append(over_words_and_seeds(by_word.filter(pl.col("step") == step), column, step))
+            found.append(over_words_and_seeds(by_word.filter(pl.col("step").eq_missing(step)), column, step))
             continue
-        values = by_seed.filter(pl.col("step") == step)[column].drop_nulls().to_list()
+        values = by_seed.filter(pl.col("step").eq_missing(step))[column].drop_nulls().to_list()
         from_one = 1 if column == "mean_layer" else 0  # the paper counts layers from 1
         found.append(over_seeds([value + from_one for value in values], step))
     return Answer(found)
@@ -138,7 +138,7 @@ def _lens(results: Results, quantity: Quantity) -> Answer:
     found = []
     for point in quantity.points:
         step = results.step_for(point.step, quantity.steps, table)
-        here = table.filter(pl.col("step") == step, pl.col("layer") == point.layer)
+        here = table.filter(pl.col("step").eq_missing(step), pl.col("layer") == point.layer)
         found.append(over_words_and_seeds(here, "surprisal_nats", step, note))
     return Answer(found)
 
@@ -154,7 +154,7 @@ def _lens_step(results: Results, quantity: Quantity) -> Answer:
             found.append(None)
             continue
         by_layer = (
-            table.filter(pl.col("step") == step)
+            table.filter(pl.col("step").eq_missing(step))
             .group_by("seed", "layer")
             .agg(pl.col("surprisal_nats").mean())
             .pivot(on="seed", index="layer", values="surprisal_nats")

@@ -1,0 +1,149 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from groundscope.behaviour.dose import DOSE
+from groundscope.behaviour.measure import GAIN
+from groundscope.files import write_json
+from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
+from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS
+from groundscope.mechanism.head_tables import SALIENCY_LAYERS
+from groundscope.mechanism.lens_table import LENS
+from groundscope.tables import TableSchema, write_table
+
+WORDS = ("dog", "ball", "shoe", "milk", "tree", "book", "nose", "hat")
+SEEDS = (42, 142)
+STEPS = (0, 50, 250, 500, 750, 1000)
+
+Planted = Callable[..., Path]
+
+
+def rows_of(schema: TableSchema, rows: Sequence[dict]) -> pl.DataFrame:
+    """A frame of the schema; columns that no reader looks at are null."""
+    frame = pl.DataFrame(rows)
+    return schema.conform(frame.with_columns(pl.lit(None).alias(name) for name in schema.dtypes if name not in rows[0]))
+
+
+def identity(seed: int, step: int) -> dict:
+    return {
+        "arch": "transformer-12",
+        "seed": seed,
+        "step": step,
+        "tokens_seen": step * 10,
+        "weight_hash": f"{seed}{step}",
+    }
+
+
+def gain_at(step: int, word: int, seed: int) -> float:
+    """G that grows with training and differs between words and seeds."""
+    return 2.0 * step / 1000 + 0.05 * word * step / 1000 + 0.01 * (seed == 142)
+
+
+def gain_table() -> pl.DataFrame:
+    draw = np.random.default_rng(0)
+    rows = []
+    for seed in SEEDS:
+        for step in STEPS:
+            for word, form in enumerate(WORDS):
+                for direction, match in (("env2lan", 8 - step / 400), ("lan2env", 8 + step / 400)):
+                    gain = gain_at(step, word, seed) + draw.normal(0, 0.01)
+                    rows.append(
+                        identity(seed, step)
+                        | {"direction": direction, "word": form, "kind": "noun", "category": "things"}
+                        | {"match_nats": match, "mismatch_nats": match + gain, "gain_nats": gain}
+                        | {"cooccurring_chunks": word * step, "counted_gain_nats": 0.1 * word}
+                        | {"seen_env": step, "seen_lan": step}
+                    )
+    return rows_of(GAIN, rows)
+
+
+def causal_tables() -> dict[TableSchema, pl.DataFrame]:
+    by_seed, by_word = [], []
+    for seed in SEEDS:
+        for step in (250, 500, 1000):
+            for role, effect in (("aggregate", step / 1000), ("gather", 0.0)):
+                about = identity(seed, step) | {"role": role, "control": "random", "ablation": "zero"}
+                shift = 0.02 * (seed == 142)
+                by_seed.append(
+                    about
+                    | {"mean_layer": 6.4 + shift, "original_nats": 6 - step / 1000, "control_nats": 6 - step / 1000}
+                    | {"intervention_nats": 6 - step / 1000 + effect, "mean_count": 5.0}
+                )
+                by_word += [
+                    about | {"word": form, "mean_count": 5.0 + shift, "difference_nats": effect + 0.01 * word + shift}
+                    for word, form in enumerate(WORDS)
+                ]
+    none = {"arch": "transformer-12", "against": "random", "unit": "nats", "step": 1000, "n_seeds": 2, "n_words": 8}
+    none |= {"estimate": 0.004, "ci_low": -0.01, "ci_high": 0.018, "p": 0.001, "test": "two one-sided tests"}
+    claims = [
+        none | {"claim": "gather_heads_do_not_matter", "holds": True},
+        none | {"claim": "gather_heads_matter", "holds": False},
+    ]
+    return {
+        CAUSAL: rows_of(CAUSAL, by_seed),
+        CAUSAL_WORDS: rows_of(CAUSAL_WORDS, by_word),
+        MECHANISM_CONCLUSIONS: rows_of(MECHANISM_CONCLUSIONS, claims),
+    }
+
+
+def surprisal_at(layer: int, step: int) -> float:
+    """One large drop from layer 7 to layer 8, late in training."""
+    return 7.0 - 0.01 * layer - (step / 1000 if layer >= 8 else 0.0) - (layer > 1)
+
+
+def lens_table(kinds: Sequence[str] = ("linear", "tuned")) -> pl.DataFrame:
+    return rows_of(
+        LENS,
+        [
+            identity(seed, step)
+            | {"lens": kind, "layer": layer, "condition": "match", "word": form, "n_prompts": 3}
+            | {"surprisal_nats": surprisal_at(layer, step) + 0.01 * word + 0.1 * (kind == "tuned")}
+            for kind in kinds
+            for seed in SEEDS
+            for step in (250, 500, 1000)
+            for layer in range(13)
+            for word, form in enumerate(WORDS)
+        ],
+    )
+
+
+def saliency_table() -> pl.DataFrame:
+    return rows_of(
+        SALIENCY_LAYERS,
+        [
+            identity(seed, step) | {"layer": layer, "flow_nats": (step >= 500) * step * (layer in (6, 7, 8)) + 1.0}
+            for seed in SEEDS
+            for step in STEPS
+            for layer in range(12)
+        ],
+    )
+
+
+def dose_table() -> pl.DataFrame:
+    whole = {"arch": "transformer-12", "direction": "env2lan", "arm": "cooccurring", "n_seeds": 2, "n_words": 8}
+    return rows_of(
+        DOSE,
+        [
+            whole | {"step": 1000, "share_removed": 0.0, "gain_nats": 2.0, "gain_low": 1.7, "gain_high": 2.3},
+            whole | {"step": 1000, "share_removed": 1.0, "gain_nats": 0.6, "gain_low": 0.2, "gain_high": 1.0},
+        ],
+    )
+
+
+@pytest.fixture(scope="session")
+def planted() -> Planted:
+    """Write a run of the 12-layer Transformer: ``planted(folder, steps=1000)``."""
+
+    def write(folder: Path, steps: int = 1000) -> Path:
+        tables = {GAIN: gain_table(), **causal_tables(), LENS: lens_table(), SALIENCY_LAYERS: saliency_table()}
+        tables[DOSE] = dose_table()
+        for schema, table in tables.items():
+            write_table(folder / "tables" / f"{schema.name}.parquet", table, schema)
+        study = {"models": {"transformer-12": {"preset": "transformer-12"}}, "training": {"steps": steps}}
+        write_json(folder / "resolved.json", study | {"statistics": {"resamples": 200}})
+        return folder
+
+    return write

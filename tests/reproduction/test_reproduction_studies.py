@@ -1,0 +1,105 @@
+"""The paper's study files: settings, what a scale replaces, what is reused, what it costs."""
+
+from pathlib import Path
+
+import pytest
+
+from groundscope.errors import StudyError
+from groundscope.reproduction.cost import AUTHORS_VOCABULARY, cost, trainings
+from groundscope.reproduction.experiments import experiment, experiments, run_folder, scale_overrides, scales
+from groundscope.reproduction.listing import lines, listed
+from groundscope.reproduction.published import paper
+from groundscope.study.cell import Record
+from groundscope.study.cells import train
+from groundscope.study.config import ChatSource
+from groundscope.study.disk import CorpusSize
+from groundscope.study.load import load_study
+from groundscope.training.schedule import checkpoint_steps
+
+ROOT = Path(__file__).parents[2]
+STUDIES = ROOT / "studies" / "paper"
+RUNNABLE = [name for name, title in paper().experiments.items() if not title.missing]
+
+
+def test_every_experiment_has_a_study_of_its_name():
+    assert sorted(RUNNABLE) == sorted(experiments(STUDIES))
+    assert scales(STUDIES) == ("paper", "small")
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_studies_have_the_papers_settings(name: str):
+    study = experiment(name, STUDIES).study()
+    assert study.name == name
+    assert study.seeds == (42, 142, 242, 342, 442)
+    (model,) = study.models
+    config = study.training_of(model)
+    assert (config.steps, config.learning_rate, config.warmup_steps, config.clip) == (20_000, 5e-5, 1000, 1.0)
+    assert config.schedule == "linear"
+    assert len(checkpoint_steps(config.checkpoints, config.steps)) == 43
+    assert (study.corpus.chunks.length, study.corpus.chunks.min_frequency) == (512, 1)  # type: ignore[union-attr]
+    assert not isinstance(study.corpus, ChatSource) or not study.corpus.chat.fold_case
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_scale_keeps_what_is_trained_and_makes_it_smaller(name: str):
+    small = experiment(name, STUDIES).study("small", ["seeds=[7]"])
+    assert small.name == name
+    assert small.seeds == (7,)
+    for model in small.models.values():
+        assert model.overrides["d_model"] == 128
+    assert max(small.training_of(model).steps for model in small.models) == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [
+        ("transformer-4", "childes-architectures"),
+        ("mamba2-4", "childes-architectures"),
+        ("lstm-4", "childes-architectures"),
+        ("ablation", "childes-architectures"),
+        ("captions", "visdial-captions"),
+    ],
+)
+def test_small_trainings_are_those_of_other_studies(name: str, like: str, tmp_path: Path):
+    small, other = experiment(name, STUDIES).study("small"), load_study(ROOT / "studies" / f"{like}.yaml")
+    corpora = [study.corpus.model_dump(mode="json", exclude={"paths", "captions"}) for study in (small, other)]
+    assert corpora[0] == corpora[1]
+    known = {cell.name: Record.of(cell, {}) for cell in train.cells(other, tmp_path)}
+    mine = {cell.name: Record.of(cell, {}) for cell in train.cells(small, tmp_path)}
+    assert mine.items() <= known.items()
+
+
+def test_what_cannot_be_is_named():
+    with pytest.raises(StudyError, match="Did you mean 'mamba2-12'"):
+        experiment("mamba-12", STUDIES)
+    with pytest.raises(StudyError, match=r"no scale 'smal'.*Did you mean 'small'"):
+        experiment("lstm-4", STUDIES).study("smal")
+    with pytest.raises(StudyError, match="does not say what 'unheard' is"):
+        scale_overrides(STUDIES, "small", "unheard")
+    with pytest.raises(StudyError, match="no study files"):
+        experiments(ROOT / "src")
+
+
+def test_costs_are_those_of_the_papers_model(tmp_path: Path):
+    study = experiment("transformer-12", STUDIES).study()
+    first = next(trainings(study, tmp_path, CorpusSize(AUTHORS_VOCABULARY, 512, False)))
+    assert first.parameters == pytest.approx(154.2e6, rel=0.001)  # as the authors count
+    assert first.flops == pytest.approx(1.5e17, rel=0.15)
+    assert first.checkpoints == 43
+    whole = cost(study, tmp_path)
+    assert whole.vocabulary == AUTHORS_VOCABULARY
+    assert whole.flops == pytest.approx(5 * first.flops)
+    assert whole.disk_bytes > 5 * 43 * 4 * first.parameters
+    ablated = cost(experiment("ablation", STUDIES).study(), tmp_path)
+    assert ablated.trainings == 5 * (1 + 2 * 5)
+
+
+def test_the_list_names_status_and_what_cannot_be_run(tmp_path: Path, planted):
+    planted(run_folder(tmp_path, "small", "transformer-12"))
+    rows = listed(paper(), STUDIES, tmp_path, "small")
+    by_name = {row.name: row for row in rows}
+    assert by_name["transformer-12"].status == "tables only"
+    assert by_name["lstm-4"].status == "not run"
+    assert by_name["pictures"].status.startswith("not yet runnable")
+    text = "\n".join(lines(rows, "small"))
+    assert all(name in text for name in paper().experiments)
