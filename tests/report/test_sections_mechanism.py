@@ -176,6 +176,7 @@ def conclusion(claim: str, against: str, estimate: float, holds: bool, note: str
         "p": 0.01,
         "n_seeds": 2,
         "n_words": 30,
+        "mean_count": 2.0,
         "note": note,
         **(dict.fromkeys(values) if note else values),
     }

@@ -51,7 +51,11 @@ class CausalOptions(BaseModel):
         default="word",
         description="what the test counts as one observation; prompts of one word are not independent of each other",
     )
-    permutations: int = Field(default=9999, ge=99, description="sign patterns of the permutation test")
+    permutations: int = Field(
+        default=99_999,
+        ge=99,
+        description="sign patterns of the permutation test: enough that p can fall below .001 over fifty checkpoints",
+    )
     resamples: int = Field(default=2000, ge=100, description="bootstrap resamples of the interval")
     confidence: float = Field(default=0.95, gt=0, lt=1, description="of the interval")
 

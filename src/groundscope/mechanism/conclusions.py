@@ -33,6 +33,7 @@ _COLUMNS = (
     Column("estimate", pl.Float64(), "mean over words and seeds; null: not to be had, see note"),
     Column("ci_low", pl.Float64(), "lower end of its interval"),
     Column("ci_high", pl.Float64(), "upper end of its interval"),
+    Column("mean_count", pl.Float64(), "heads found per prompt; null where the claim is not about heads"),
     Column("n_seeds", pl.Int64(), "seeds"),
     Column("n_words", pl.Int64(), "words"),
     Column("test", pl.String(), "test behind p; null where the claim is a description"),
@@ -131,7 +132,7 @@ def _claims_of(
     tests.pop(none if role is Role.AGGREGATE else loss_of_gain)
     rows = []
     for claim, (column, test) in tests.items():
-        row = _NO_ROW | who | {"claim": claim, "note": note}
+        row = _NO_ROW | who | {"claim": claim, "note": note, "mean_count": words["mean_count"].mean()}
         if not note and words[column].null_count():
             row["note"] = "the prompts have no mismatches (mechanism.prompts.mismatches)"
         if not row["note"]:

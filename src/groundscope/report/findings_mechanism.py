@@ -131,4 +131,5 @@ def _heads(row: Row) -> str:
 
 def _support(found: list[Row]) -> str:
     p = max((row["p_holm"] for row in found if row["p_holm"] is not None), default=None)
-    return f"({plural(found[0]['n_seeds'], 'seed')}, {plural(found[0]['n_words'], 'word')}; {p_value(p)})"
+    heads = f"{decimal(found[0]['mean_count'])} such heads per prompt"
+    return f"({heads}, {plural(found[0]['n_seeds'], 'seed')}, {plural(found[0]['n_words'], 'word')}; {p_value(p)})"
