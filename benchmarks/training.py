@@ -6,8 +6,8 @@
 Each contender runs in a process of its own, so that its peak memory is its own. A row's time is the median step;
 contenders of a case take turns, so that a busy machine slows all of them. The share of peak is useful floating-point
 operations per second (6 per parameter in a matrix product and token, and 12 n_layers d_model length for attention, as
-in Chowdhery et al. 2022, arXiv 2204.02311, appendix B) over the best matrix product measured on this machine, before
-and after the races. Peak memory is the process's, with Python and torch in it (some .5 GiB).
+in Chowdhery et al. 2022, arXiv 2204.02311, appendix B) over the best matrix product measured on this machine, which
+takes its turn among the contenders. Peak memory is the process's, with Python and torch in it (some .5 GiB).
 """
 
 import argparse
@@ -161,8 +161,8 @@ def serve(case: Case, contender: str, device: str) -> None:
     print(cuda or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
 
 
-def race(case: Case, index: int, steps: int, device: str) -> list[dict]:
-    """Let the contenders of a case take turns; return a row for each."""
+def race(case: Case, index: int, steps: int, device: str) -> tuple[list[dict], float]:
+    """Let the contenders of a case and the bare matrix product take turns; return a row for each, and its rate."""
     processes = {}
     for contender in case.contenders:  # started one after another: building and compiling must not overlap
         processes[contender] = subprocess.Popen(
@@ -172,7 +172,9 @@ def race(case: Case, index: int, steps: int, device: str) -> list[dict]:
         if _answer(processes[contender]) != "ready":
             raise SystemExit(f"{case.name}: {contender} did not start.")
     seconds: dict[str, list[float]] = {contender: [] for contender in case.contenders}
+    peak = 0.0
     for _ in range(steps):
+        peak = max(peak, peak_rate(device))
         for contender, process in processes.items():
             assert process.stdin is not None
             process.stdin.write("step\n")
@@ -189,7 +191,7 @@ def race(case: Case, index: int, steps: int, device: str) -> list[dict]:
             "case": case.name, "contender": contender, "median_s": ordered[len(ordered) // 2], "best_s": ordered[0],
             "tokens_per_s": case.tokens / ordered[len(ordered) // 2], "peak_bytes": peak,
         })  # fmt: skip
-    return rows
+    return rows, peak
 
 
 def _answer(process: subprocess.Popen) -> str:
@@ -208,7 +210,7 @@ def useful_operations(case: Case) -> float:
     return case.tokens * (6 * (matrices - embeddings) + attention)
 
 
-def peak_rate(device: str, repeats: int = 15) -> float:
+def peak_rate(device: str, repeats: int = 5) -> float:
     """Best bf16 matrix-product rate on this machine, in operations per second, over shapes that training uses."""
     best = 0.0
     for m, k, n in ((4096, 256, 1024), (4096, 768, 3072), (2048, 2048, 2048), (4096, 256, 20_000)):
@@ -244,22 +246,26 @@ def main() -> None:
         serve(CASES[int(arguments.serve[0])], arguments.serve[1], arguments.device)
         return
 
-    peak = peak_rate(arguments.device)
     races = {
         case: race(case, index, arguments.steps, arguments.device)
         for index, case in enumerate(CASES)
         if arguments.only in case.name
     }
-    peak = max(peak, peak_rate(arguments.device))
-    table = Table("case", "contender", "s/step", "tokens/s", "x rival's bf16", "share of peak", "peak memory")
-    for case, rows in races.items():
+    if not races:
+        raise SystemExit(
+            f"No case's name holds '{arguments.only}'; there are {', '.join(case.name for case in CASES)}."
+        )
+    peak = max(rate for _, rate in races.values())
+    table = Table("case", "contender", "s/step", "best s", "tokens/s", "x rival's bf16", "share of peak", "peak memory")
+    for case, (rows, _) in races.items():
         reference = next(row["median_s"] for row in rows if row["contender"].endswith("bf16"))
         for row in rows:
             row["ratio"] = reference / row["median_s"]
             row["share"] = useful_operations(case) / row["median_s"] / peak
             table.add_row(
-                row["case"], row["contender"], f"{row['median_s']:.3f}", f"{row['tokens_per_s']:,.0f}",
-                f"{row['ratio']:.2f}", f"{row['share']:.0%}", f"{row['peak_bytes'] / 2**30:.2f} GiB",
+                row["case"], row["contender"], f"{row['median_s']:.3f}", f"{row['best_s']:.3f}",
+                f"{row['tokens_per_s']:,.0f}", f"{row['ratio']:.2f}", f"{row['share']:.0%}",
+                f"{row['peak_bytes'] / 2**30:.2f} GiB",
             )  # fmt: skip
         table.add_section()
     console = Console(width=140)
@@ -269,7 +275,7 @@ def main() -> None:
         f"{torch.__version__}, {processor()}."
     )
     if arguments.out:
-        found = {"peak": peak, "processor": processor(), "rows": [row for rows in races.values() for row in rows]}
+        found = {"peak": peak, "processor": processor(), "rows": [row for rows, _ in races.values() for row in rows]}
         arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
