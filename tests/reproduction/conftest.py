@@ -135,14 +135,15 @@ def dose_table() -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def planted() -> Planted:
-    """Write a run of the 12-layer Transformer: ``planted(folder, steps=1000)``."""
+    """Write a run of the 12-layer Transformer: ``planted(folder, steps=1000, times=1)``, ``times`` as long."""
 
-    def write(folder: Path, steps: int = 1000) -> Path:
+    def write(folder: Path, steps: int = 1000, times: int = 1) -> Path:
         tables = {GAIN: gain_table(), **causal_tables(), LENS: lens_table(), SALIENCY_LAYERS: saliency_table()}
         tables[DOSE] = dose_table()
         for schema, table in tables.items():
-            write_table(folder / "tables" / f"{schema.name}.parquet", table, schema)
-        study = {"models": {"transformer-12": {"preset": "transformer-12"}}, "training": {"steps": steps}}
+            stretched = table.with_columns(pl.col("step") * times)
+            write_table(folder / "tables" / f"{schema.name}.parquet", stretched, schema)
+        study = {"models": {"transformer-12": {"preset": "transformer-12"}}, "training": {"steps": steps * times}}
         write_json(folder / "resolved.json", study | {"statistics": {"resamples": 200}})
         return folder
 

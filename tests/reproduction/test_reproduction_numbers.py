@@ -122,8 +122,8 @@ def test_verdicts_follow_from_intervals():
 
 
 def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
-    for scale in ("paper", "small"):
-        planted(run_folder(tmp_path, scale, "transformer-12"))
+    for scale, times in (("paper", 20), ("small", 1)):
+        planted(run_folder(tmp_path, scale, "transformer-12"), times=times)
     groups = compare(paper(), tmp_path, ("paper", "small"))
     rows = [row for group in groups for row in group.rows]
     assert len(rows) == sum(len(quantity.points) * len(quantity.experiments) for quantity in paper().quantities)
@@ -134,4 +134,7 @@ def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
     assert [found.verdict for found in effect.ours] == [Verdict.DIRECTION, Verdict.DIRECTION]  # 1.05 against 0.86
     onset = next(row for row in rows if row.quantity.key == "saliency-onset")
     assert [found.verdict for found in onset.ours] == [Verdict.DIRECTION] * 2  # 500 of 1,000: the half of training
+    planted(run_folder(tmp_path, "paper", "transformer-12"))  # in the place of a whole run, but shorter
+    short = [row for group in compare(paper(), tmp_path, ("paper",)) for row in group.rows]
+    assert Verdict.SIZE not in {row.ours[0].verdict for row in short}
     assert groups[0].tally(1)[Verdict.NOT_RUN] >= 4

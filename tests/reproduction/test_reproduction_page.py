@@ -15,7 +15,7 @@ STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, planted) -> str:
     folder = tmp_path_factory.mktemp("reproduced")
-    planted(run_folder(folder / "runs", "paper", "transformer-12"))
+    planted(run_folder(folder / "runs", "paper", "transformer-12"), times=20)
     pages = [write_reproduction(folder / f"{name}.html", folder / "runs", STUDIES) for name in "ab"]
     assert pages[0].read_bytes() == pages[1].read_bytes()
     return pages[0].read_text(encoding="utf-8")

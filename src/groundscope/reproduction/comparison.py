@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundscope.reproduction.experiments import PAPER, run_folder
+from groundscope.reproduction.experiments import run_folder
 from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Paper, Point, Quantity
 from groundscope.reproduction.results import Measured, Results
@@ -52,15 +52,15 @@ def compare(paper: Paper, runs: Path, scales: Sequence[str]) -> list[Group]:
 
 def _rows(quantity: Quantity, runs: Path, scales: Sequence[str]) -> Iterator[Row]:
     for experiment in quantity.experiments:
-        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment)), scale) for scale in scales]
+        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment))) for scale in scales]
         for point, *ours in zip(quantity.points, *by_scale, strict=True):
             yield Row(quantity, experiment, point, tuple(ours))
 
 
-def _found(quantity: Quantity, results: Results, scale: str) -> list[Found]:
+def _found(quantity: Quantity, results: Results) -> list[Found]:
     asked = _rescaled(quantity, results.steps)
     said: Answer = answer(results, asked)
-    judged = verdicts(asked, said, paper_size=scale == PAPER)
+    judged = verdicts(asked, said, paper_size=results.is_as_large(quantity.steps))
     return [Found(*pair) for pair in zip(said.points, judged, strict=True)]
 
 

@@ -62,6 +62,11 @@ class Results:
         own = next((model.get("training", {}).get("steps") for model in models.values()), None)
         return own or self.resolved.get("training", {}).get("steps")
 
+    def is_as_large(self, authors_steps: int) -> bool:
+        """Whether the run trains as long as the authors', models of the presets' own width and depth."""
+        models = self.resolved.get("models", {}).values()
+        return self.steps == authors_steps and not any({"d_model", "n_layers"} & model.keys() for model in models)
+
     def table(self, schema: TableSchema) -> pl.DataFrame | None:
         """Read a table, whose models' names are those of the study file."""
         path = self.folder / "tables" / f"{schema.name}.parquet"

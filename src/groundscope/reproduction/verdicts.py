@@ -23,8 +23,8 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s size, and the published number lies in our interval, or ours "
-        "within 10 % of it (25 % where it was read off a figure)"
+        "the direction agrees, the run has the paper’s steps, width and depth, and the published number lies in our "
+        "interval, or ours within 10 % of it (25 % where it was read off a figure)"
     ),
     Verdict.DIRECTION: (
         "what the paper says of the series holds here: an interval above zero, intervals at both ends that do not "
