@@ -60,6 +60,7 @@ def test_every_table_of_behaviour_and_mechanism_is_there(run):
         "causal",
         "head_roles",
         "saliency_heads",
+        "mechanism_conclusions",
     ):
         table = read_table(run / "tables" / f"{name}.parquet", SCHEMAS[name])
         assert len(table), name

@@ -188,6 +188,8 @@ def open_run(folder: Path) -> Run:
 def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple[str, ...]:
     found = {str(arch) for table in tables if "arch" in table.columns for arch in table["arch"].unique()}
     named = [str(name) for name in resolved.get("models", {})]
+    behind = {arch.split(".")[0] for arch in found if "." in arch}  # pictures: a model is trained with each encoder
+    named = [name for name in named if name in found or name not in behind]
     return (*named, *sorted(found - set(named)))
 
 

@@ -31,7 +31,8 @@ from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.utterance import Channel
 from groundscope.errors import StudyError
 from groundscope.files import sha256_file, sha256_json
-from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, adjust_over_checkpoints
+from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, CAUSAL_WORDS, adjust_over_checkpoints
+from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS, mechanism_conclusions
 from groundscope.mechanism.head_tables import HEADS_FOUND
 from groundscope.mechanism.measure import TABLES, MechanismOptions, measure
 from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
@@ -112,14 +113,14 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     weighing = study.statistics.model_dump(mode="json")
     for room, work, code in (
         ("behaviour", _weigh, ("behaviour.evidence", "behaviour.conclusions")),
-        ("mechanism", _join, ("mechanism.causal_table",)),
+        ("mechanism", _join, ("mechanism.causal_table", "mechanism.conclusions")),
     ):
         mine = tuple(Source(cell.name) for cell in measured if cell.kind == room)
         if mine:
             yield Cell(
                 name=f"statistics/{room}",
                 code=("study.cells.seeing", *code),
-                settings=weighing,
+                settings={**weighing, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
                 inputs=(Source("words"), *mine),
                 work=partial(work, study, run),
                 tolerant=True,
@@ -298,7 +299,15 @@ def _join(study: Study, run: Path, folder: Path, progress: Progress, upstream: U
     tables: dict[Any, pl.DataFrame] = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
     if len(tables[CAUSAL]):
         tables[CAUSAL] = adjust_over_checkpoints([tables[CAUSAL]], CAUSAL_FAMILY)
-    return kept(folder, tables)
+    assert study.mechanism is not None
+    drawn = mechanism_conclusions(
+        tables[CAUSAL],
+        tables[CAUSAL_WORDS],
+        negligible_nats=study.mechanism.negligible_nats,
+        confidence=study.statistics.confidence,
+        seed=study.statistics.seed,
+    )
+    return kept(folder, {**tables, MECHANISM_CONCLUSIONS: drawn})
 
 
 def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
