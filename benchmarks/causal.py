@@ -5,12 +5,12 @@
 The loop runs Hugging Face's GPT-2 once per prompt and set of heads, with forward pre-hooks that zero the heads'
 slices at the input of the output projection. Both use the same sets of heads (``--found`` random ones per prompt in
 place of those of each role, and the controls drawn for them) and must give the same surprisals. Seconds are medians
-of the repeats; the loop's are extrapolated from ``--loop-prompts`` prompts, as its time is proportional to them.
+of the repeats, and CPU seconds on a CPU; the loop's are extrapolated from ``--loop-prompts`` prompts, as its time is
+proportional to them.
 """
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
-from saliency import Sizes, gpt2, prompts_of
+from saliency import Sizes, clock, gpt2, prompts_of
 from torch import nn
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
@@ -88,13 +88,13 @@ def main() -> None:
     found = {role: rank[i] < number for i, role in enumerate(Role)}
     ours, theirs, runs, looped = [], [], None, None
     for _ in range(sizes.repeats):
-        start = time.perf_counter()
+        start = clock(sizes.device)
         runs = causal_runs(model, prompts, found, options)
         causal_table(model, runs, options, IDENTITY)
-        ours.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        ours.append(clock(sizes.device) - start)
+        start = clock(sizes.device)
         looped = loop(hf_model, prompts[:loop_prompts], runs)
-        theirs.append((time.perf_counter() - start) * len(prompts) / loop_prompts)
+        theirs.append((clock(sizes.device) - start) * len(prompts) / loop_prompts)
 
     assert runs is not None
     assert looped is not None

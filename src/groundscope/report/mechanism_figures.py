@@ -12,23 +12,22 @@ from groundscope.report.style import GREY, Mark, StepAxis
 
 DASHES = {Role.AGGREGATE.value: "solid", Role.GATHER.value: "dash"}
 _ROW = 26  # pixels of one layer in a map
-_MARGIN = {"l": 64, "r": 8, "t": 8, "b": 44}
+_MARGIN = {"l": 78, "r": 8, "t": 8, "b": 44}
 
 
 def layer_map(
-    table: pl.DataFrame, column: str, mark: Mark, names: Sequence[str], *, title: str, zero: bool = True
+    table: pl.DataFrame, column: str, mark: Mark, names: Sequence[str], reach: tuple[float, float]
 ) -> go.Figure:
     """Layers downward, checkpoints rightward (evenly spaced), a cell's strength the value; for one model.
 
-    ``table`` holds layer, step and ``column``; ``names`` are the layers' from the first on. ``zero``: the scale begins
-    at 0.
+    ``table`` holds layer, step and ``column``; ``names`` are the layers' from the first on; ``reach`` is the scale, in
+    nats.
     """
     steps = table["step"].unique().sort().to_list()
     cells = dict(zip(table.select("layer", "step").iter_rows(), table[column].to_list(), strict=True))
     layers = sorted(table["layer"].unique())
     values = [rounded([cells.get((layer, step)) for step in steps], 4) for layer in layers]
-    known = [value for row in values for value in row if value is not None]
-    low, high = (0.0 if zero else min(known, default=0.0)), max(known, default=1.0)
+    low, high = reach
     figure = go.Figure(
         go.Heatmap(
             z=values,
@@ -37,8 +36,8 @@ def layer_map(
             zmin=low,
             zmax=high if high > low else low + 1,
             colorscale=[[0, mark.veil(0.02)], [0.5, mark.veil(0.5)], [1, mark.colour]],
-            colorbar={"thickness": 10, "len": 1.0, "outlinewidth": 0, "title": {"text": title, "side": "right"}},
-            hovertemplate=f"%{{y}}, step %{{x}}<br>%{{z:.3~f}} {title}<extra></extra>",
+            colorbar={"thickness": 10, "len": 1.0, "outlinewidth": 0, "title": {"text": "nats", "side": "right"}},
+            hovertemplate="%{y}, step %{x}<br>%{z:.3~f} nats<extra></extra>",
             xgap=1,
             ygap=1,
             meta={},
@@ -48,7 +47,13 @@ def layer_map(
         template="none",
         height=_ROW * len(layers) + _MARGIN["t"] + _MARGIN["b"],
         margin=_MARGIN,
-        xaxis={"type": "category", "title": {"text": "training step", "standoff": 8}, "tickangle": 0, "nticks": 8},
+        xaxis={
+            "type": "category",
+            "title": {"text": "training step", "standoff": 8},
+            "tickangle": 0,
+            "tickvals": [f"{step:,}" for step in spread_out(steps, 10)],
+            "showgrid": False,
+        },
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
     )
 
@@ -153,3 +158,10 @@ def _role_lines(rows, columns, marks, axis, title, say, *, filled=None, **yaxis)
             )
             labels.add(ordered, value, role, mark, meta)
     return figure.add_traces(labels.traces(axis))
+
+
+def spread_out(steps: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of the steps, evenly over their ranks, first and last among them."""
+    if len(steps) <= count:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]

@@ -28,7 +28,7 @@ from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.report.content import Content, Section
 from groundscope.report.findings import Claim
 from groundscope.report.findings_mechanism import mechanism_claims
-from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, sweep_figure
+from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, spread_out, sweep_figure
 from groundscope.report.run import Run
 from groundscope.report.seeds import ALPHA
 from groundscope.tables import TableSchema, read_table
@@ -99,7 +99,7 @@ def saliency_content(run: Run) -> Content | None:
     for at, arch in enumerate(archs):
         rows = layers.filter(arch=arch)
         names = [f"L{layer}" for layer in range(rows["layer"].max() + 1)]  # type: ignore[operator]
-        figures[f"saliency-{at}"] = layer_map(rows, "flow_nats", run.marks[arch], names, title="nats")
+        figures[f"saliency-{at}"] = layer_map(rows, "flow_nats", run.marks[arch], names, _reach(rows, "flow_nats", 0.0))
     shares = _over_seeds(
         measured.table(HEAD_SHARES), (*_ID, "role", "tokens_seen"), ("share", "mean_count"), reach=("share",)
     )
@@ -196,10 +196,10 @@ def lens_content(run: Run) -> Content | None:
         rows = readings.filter(arch=arch)
         depth = int(rows["layer"].max())  # type: ignore[arg-type]
         names = ["embedding", *(f"after L{layer}" for layer in range(depth - 1)), "output"]
-        figures[f"lens-{at}"] = layer_map(rows, "match", run.marks[arch], names, title="nats", zero=False)
+        figures[f"lens-{at}"] = layer_map(rows, "match", run.marks[arch], names, _reach(readings, "match"))
         if rows["gain"].null_count() < len(rows):
-            figures[f"lens-gain-{at}"] = layer_map(rows, "gain", run.marks[arch], names, title="nats")
-        steps = _spread(rows["step"].unique().sort().to_list(), TABLE_STEPS)
+            figures[f"lens-gain-{at}"] = layer_map(rows, "gain", run.marks[arch], names, _reach(readings, "gain", 0.0))
+        steps = spread_out(rows["step"].unique().sort().to_list(), TABLE_STEPS)
         tables[arch] = {
             "names": names,
             "rows": [(step, rows.filter(step=step).sort("layer")["match"].to_list()) for step in steps],
@@ -244,6 +244,12 @@ def _archs(table: pl.DataFrame) -> list[str]:
     return [str(arch) for arch in table["arch"].unique(maintain_order=True)]
 
 
+def _reach(table: pl.DataFrame, column: str, low: float | None = None) -> tuple[float, float]:
+    """From the least value (or ``low``) to the greatest."""
+    values = table[column].drop_nulls().to_list() or [0.0]
+    return min(values) if low is None else low, max(values)
+
+
 def _peak(layers: pl.DataFrame) -> dict[str, Any]:
     """Where the flow is largest at the last checkpoint, and its share of all layers' flow."""
     most = layers.sort("flow_nats", descending=True).row(0, named=True)
@@ -281,7 +287,7 @@ def _maps(measured: Measured) -> dict[str, Any]:
         rows = of_arch.filter(seed=of_arch["seed"][0]).sort("layer", "head")
         first = rows.row(0, named=True)
         largest = max(rows["saliency_nats"].list.max().to_list()) or 1.0
-        steps = _spread(rows["step"].unique().sort().to_list(), MAP_STEPS)
+        steps = spread_out(rows["step"].unique().sort().to_list(), MAP_STEPS)
         found[arch] = {
             "seed": first["seed"],
             "tokens": tokens.get(first["prompt"], "").split(),
@@ -330,13 +336,6 @@ def _other_lens(table: pl.DataFrame, arch: str, step: int) -> list[float]:
     """The logit lens at one step, for comparison; empty where it was not read."""
     readings = _lens_readings(table.filter(pl.col("lens") == "logit", pl.col("arch") == arch, pl.col("step") == step))
     return readings.sort("layer")["match"].to_list()
-
-
-def _spread(steps: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of the steps, evenly over their ranks, first and last among them."""
-    if len(steps) <= count:
-        return list(steps)
-    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]
 
 
 MECHANISM_SECTIONS = (

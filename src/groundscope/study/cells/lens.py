@@ -29,8 +29,10 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     Raises StudyError for a step that is no checkpoint.
     """
     options = study.lens
-    for model in study.models if options else ():
-        for seed in study.seeds if options else ():
+    if options is None:
+        return
+    for model in study.models:
+        for seed in study.seeds:
             before: Point | None = None
             for point in analysed(study, model, seed, options.at, "lens"):
                 goes_on = before if options.start == "previous" else None

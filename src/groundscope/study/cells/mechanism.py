@@ -39,8 +39,10 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     Raises StudyError for a step that is no checkpoint.
     """
     options = study.mechanism
-    for model in study.models if options else ():
-        for seed in study.seeds if options else ():
+    if options is None:
+        return
+    for model in study.models:
+        for seed in study.seeds:
             *earlier, final = analysed(study, model, seed, options.at, "mechanism")
             followed = Source(f"mechanism/{final.place}", HEADS_FOUND.name)
             for point in (final, *earlier):
