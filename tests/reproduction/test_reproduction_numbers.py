@@ -12,7 +12,7 @@ from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Quantity, paper
 from groundscope.reproduction.results import Measured, Results
 from groundscope.reproduction.verdicts import Verdict, verdicts
-from groundscope.tables import read_table
+from groundscope.tables import read_table, write_table
 
 QUANTITIES = {quantity.key: quantity for quantity in paper().quantities}
 
@@ -98,7 +98,7 @@ def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, 
 def judged(direction: Direction, *ours: tuple[float, float, float] | None, tested=None, **changes) -> list[Verdict]:
     base = QUANTITIES["causal-original"]  # 6.38, 5.30, 4.77, grade B
     quantity: Quantity = base.model_copy(update={"direction": direction, **changes})
-    points = [one and Measured(*one, step=1, n_seeds=2) for one in ours]
+    points = [one and Measured(*map(float, one), step=1, n_seeds=2) for one in ours]
     return verdicts(quantity, Answer(points, tested), paper_size=True)
 
 
@@ -138,3 +138,18 @@ def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
     short = [row for group in compare(paper(), tmp_path, ("paper",)) for row in group.rows]
     assert Verdict.SIZE not in {row.ours[0].verdict for row in short}
     assert groups[0].tally(1)[Verdict.NOT_RUN] >= 4
+
+
+def test_a_study_of_several_models_answers_for_the_one_asked_for(tmp_path: Path, planted):
+    folder = planted(tmp_path / "pictures", steps=1000)
+    gain = read_table(folder / "tables/gain.parquet", GAIN)
+    both = [
+        gain.with_columns(pl.lit(f"vlm.{name}").alias("arch"), pl.col("gain_nats") * part)
+        for name, part in (("dino", 1.0), ("random", 0.5))
+    ]
+    write_table(folder / "tables/gain.parquet", pl.concat(both), GAIN)
+    (seeing,) = answer(Results(folder, "dino"), QUANTITIES["pictures-gain"]).points
+    (blind,) = answer(Results(folder, "random"), QUANTITIES["pictures-gain"]).points
+    assert seeing
+    assert blind
+    assert blind.value == pytest.approx(seeing.value / 2)

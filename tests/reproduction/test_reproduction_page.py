@@ -29,7 +29,7 @@ def test_published_and_measured_stand_side_by_side(page: str):
     assert any(row.startswith("layer 8 5.002") for row in rows)
     assert any(row.startswith("layer 12 4.766 (sd 0.13)") for row in rows)
     assert any(row.startswith("step 20,000 4.2 to 4.5 not run not run") for row in rows)
-    assert any(row.startswith("pictures – – – – not yet runnable") for row in rows)
+    assert any(row.startswith("pictures 10 ") for row in rows)
 
 
 def test_the_page_asks_for_nothing(page: str):

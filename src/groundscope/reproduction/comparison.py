@@ -52,7 +52,7 @@ def compare(paper: Paper, runs: Path, scales: Sequence[str]) -> list[Group]:
 
 def _rows(quantity: Quantity, runs: Path, scales: Sequence[str]) -> Iterator[Row]:
     for experiment in quantity.experiments:
-        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment))) for scale in scales]
+        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment), quantity.model)) for scale in scales]
         for point, *ours in zip(quantity.points, *by_scale, strict=True):
             yield Row(quantity, experiment, point, tuple(ours))
 
@@ -60,7 +60,7 @@ def _rows(quantity: Quantity, runs: Path, scales: Sequence[str]) -> Iterator[Row
 def _found(quantity: Quantity, results: Results) -> list[Found]:
     asked = _rescaled(quantity, results.steps)
     said: Answer = answer(results, asked)
-    judged = verdicts(asked, said, paper_size=results.is_as_large(quantity.steps))
+    judged = verdicts(asked, said, paper_size=not quantity.stand_in and results.is_as_large(quantity.steps))
     return [Found(*pair) for pair in zip(said.points, judged, strict=True)]
 
 

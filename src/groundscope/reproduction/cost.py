@@ -16,8 +16,8 @@ from typing import NamedTuple
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell
-from groundscope.study.cells import ablation, train
-from groundscope.study.config import ChatSource, ModelSettings, Study
+from groundscope.study.cells import ablation, seeing, train
+from groundscope.study.config import ChatSource, ModelSettings, ScenesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
 from groundscope.training.memory import DiskNeed
@@ -30,6 +30,9 @@ CORE_RATE = 49e9
 Wide models come nearer to a core's peak, so for them this is an upper bound of the hours."""
 AUTHORS_VOCABULARY = 89_057
 """Entries of the authors' vocabulary of CHILDES: assumed where it is not built and no limit is set."""
+
+COMPOSED_VOCABULARY = 500
+"""Entries that talk about composed pictures does not exceed."""
 
 
 class Training(NamedTuple):
@@ -74,7 +77,7 @@ def cost(study: Study, run: Path) -> Cost:
 
 
 def trainings(study: Study, run: Path, corpus: CorpusSize) -> Iterator[Training]:
-    """Yield every training that the study asks for: its own and those on ablated corpora."""
+    """Yield every training that the study asks for: its own, those on ablated corpora, those with each encoder."""
     for cell in _cells(study, run):
         config = TrainConfig.model_validate(cell.settings["training"])
         model, parameters = _model(json.dumps(cell.settings["model"]), corpus.vocabulary, corpus.chunk_length)
@@ -96,6 +99,9 @@ def flops(model: Config, parameters: int, length: int, config: TrainConfig) -> f
 
 
 def _cells(study: Study, run: Path) -> Iterator[Cell]:
+    if isinstance(study.corpus, ScenesSource):
+        yield from seeing.train_cells(study, run)
+        return
     yield from train.cells(study, run)
     yield from (cell for cell in ablation.cells(study, run) if "/train/" in cell.name)
 
@@ -108,6 +114,8 @@ def _model(settings: str, vocabulary: int, length: int) -> tuple[Config, int]:
 
 def _corpus(study: Study, run: Path) -> CorpusSize:
     found, source = corpus_size(study, run), study.corpus
+    if isinstance(source, ScenesSource):
+        return CorpusSize(COMPOSED_VOCABULARY, source.length, False)
     if found.known or not isinstance(source, ChatSource):
         return found
     whole = source.chunks.max_vocabulary is None and source.chunks.min_frequency == 1

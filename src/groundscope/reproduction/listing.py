@@ -14,7 +14,7 @@ from groundscope.training.memory import size
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One experiment at one scale; ``cost`` is None where it cannot be run."""
+    """One experiment at one scale; ``cost`` is None where there is no study file."""
 
     name: str
     title: Title
@@ -28,11 +28,10 @@ def listed(paper: Paper, studies: Path, runs: Path, scale: str) -> list[Listed]:
     found = []
     for name, title in paper.experiments.items():
         run = run_folder(runs, scale, name)
-        if title.missing:
-            found.append(Listed(name, title, None, f"not yet runnable: {title.missing}"))
+        if name in known:
+            found.append(Listed(name, title, cost(known[name].study(scale), run), status(run)))
         else:
-            price = cost(known[name].study(scale), run) if name in known else None
-            found.append(Listed(name, title, price, status(run) if name in known else "its study file is missing"))
+            found.append(Listed(name, title, None, f"there is no {studies}/{name}.yaml"))
     return found
 
 

@@ -165,7 +165,7 @@ def _lens_step(results: Results, quantity: Quantity) -> Answer:
         largest = 3 + lowered.argmax(axis=0)
         of_all = 3 + int(lowered.mean(axis=1).argmax())
         reach = (float(largest.min()), float(largest.max()))
-        found.append(Measured(of_all, *reach, step, len(largest), "brackets: lowest and highest of the seeds"))
+        found.append(Measured(float(of_all), *reach, step, len(largest), "brackets: lowest and highest of the seeds"))
     return Answer(found)
 
 

@@ -76,6 +76,8 @@ class Quantity(_Part):
     group: str = Field(description="heading that it stands under")
     title: str
     experiments: tuple[str, ...] = Field(min_length=1, description="studies that can answer it")
+    model: str = Field(default="", description="ending of the model's name, where a study has several")
+    stand_in: str = Field(default="", description="what of ours is not the authors', so that sizes are not compared")
     grade: Grade
     place: str = Field(description="where it was published")
     unit: str = ""
@@ -96,11 +98,10 @@ class Quantity(_Part):
 
 
 class Title(_Part):
-    """An experiment in words; ``missing`` says why it cannot be run, where it cannot."""
+    """An experiment in words, and where it was published."""
 
     title: str
     place: str
-    missing: str = ""
 
 
 class Paper(_Part):

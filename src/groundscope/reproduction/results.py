@@ -40,9 +40,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Results:
-    """A run's folder; a table that is missing or empty is None."""
+    """A run's folder; a table that is missing or empty is None. ``model`` is how the name of the one asked for ends."""
 
     folder: Path
+    model: str = ""
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Results:
         path = self.folder / "tables" / f"{schema.name}.parquet"
         if not path.is_file():
             return None
-        table = read_table(path, schema)
+        table = read_table(path, schema).filter(pl.col("arch").str.ends_with(self.model))
         return None if table.is_empty() else table
 
     @cached_property
