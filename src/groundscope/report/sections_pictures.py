@@ -43,7 +43,7 @@ def pictures_figure(run: Run, means: pl.DataFrame) -> go.Figure:
     labels = Labels(figure, span(means, "gain_nats", floor=0.0))
     for (arch, style, held_out), line in means.group_by("arch", "style", "held_out", maintain_order=True):
         mark, meta = run.marks[str(arch)], {"arch": str(arch)}
-        name = f"{arch}, {style}" + (" (held out)" if held_out else "")
+        name = f"{arch}, {style}"
         figure.add_trace(
             step_line(
                 line,
