@@ -114,7 +114,8 @@ def test_figures_tables_and_comparisons(finished: Path, tmp_path: Path, capsys: 
     assert "evidence" in capsys.readouterr().out
     assert groundscope("table", str(finished), "evidence", "--format", "csv", "--where", "arch=lstm-4") == 0
     assert capsys.readouterr().out.count("lstm-4") == 2 * 3 * 2
-    assert groundscope("report", str(finished), str(finished), "--out", str(tmp_path / "both.html")) == 0
+    shutil.copytree(finished, tmp_path / "other")
+    assert groundscope("report", str(finished), str(tmp_path / "other"), "--out", str(tmp_path / "both.html")) == 0
     assert "What differs" in (tmp_path / "both.html").read_text(encoding="utf-8")
 
 

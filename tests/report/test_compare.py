@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from groundscope.errors import StudyError
 from groundscope.report.compare import differences, joined_run, write_comparison
 from groundscope.report.run import open_run
 
@@ -16,27 +17,29 @@ def other_run(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., 
 
 
 def test_models_keep_their_numbers_under_their_runs_names(plain_run: Path, other_run: Path) -> None:
-    runs = {"long": open_run(plain_run), "short": open_run(other_run)}
+    runs = {"A": open_run(plain_run), "B": open_run(other_run)}
     joined = joined_run(runs)
-    assert joined.archs == ("long: transformer-4", "long: lstm-4", "short: transformer-4")
-    own, shown = runs["short"].evidence, joined.evidence
+    assert joined.archs == ("A transformer-4", "A lstm-4", "B transformer-4")
+    own, shown = runs["B"].evidence, joined.evidence
     assert own is not None
     assert shown is not None
-    assert shown.filter(arch="short: transformer-4").drop("arch").equals(own.filter(arch="transformer-4").drop("arch"))
+    assert shown.filter(arch="B transformer-4").drop("arch").equals(own.filter(arch="transformer-4").drop("arch"))
     assert len({mark.colour for mark in joined.marks.values()}) == 3
 
 
 def test_what_differs_is_listed_and_nothing_else(plain_run: Path, other_run: Path) -> None:
-    runs = {"long": open_run(plain_run), "short": open_run(other_run)}
+    runs = {"A": open_run(plain_run), "B": open_run(other_run)}
     rows = dict(differences(runs))
     assert rows["models.lstm-4.preset"] == ["lstm-4", "–"]
     assert "corpus.source" not in rows
-    assert differences({"one": runs["long"], "two": runs["long"]}) == []
+    assert differences({"one": runs["A"], "two": runs["A"]}) == []
 
 
 def test_the_page_holds_verdicts_of_each_run(plain_run: Path, other_run: Path, tmp_path: Path) -> None:
     page = write_comparison([plain_run, other_run], tmp_path / "both.html")
     html = page.read_text(encoding="utf-8")
-    for text in ("What differs", "toyworld: transformer-4", "short: transformer-4", 'id="gain"'):
+    for text in ("What differs", "A: toyworld", "B: short", "B transformer-4", 'id="gain"'):
         assert text in html
     assert write_comparison([plain_run, other_run]).name == "compare-with-short.html"
+    with pytest.raises(StudyError, match="given twice"):
+        write_comparison([plain_run, plain_run])

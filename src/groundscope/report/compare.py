@@ -4,11 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 from urllib.parse import quote
 
 import polars as pl
 
+from groundscope.errors import StudyError
 from groundscope.files import atomic_file
 from groundscope.report.content import Content, Section
 from groundscope.report.findings import Claim, claims, untested
@@ -27,13 +29,18 @@ JOINED = ("conclusions", "evidence", "gain", "loss")
 def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """Write a page on several runs; default: ``report/compare-with-NAME.html`` of the first. Returns its path.
 
-    A model of run A is called ``A: transformer-4``. Verdicts are each run's own: no test is taken across runs.
+    Runs are called A, B, ... and a model of run A is ``A transformer-4``: names at the ends of lines have little room.
+    Verdicts are each run's own: no test is taken across runs. Raises StudyError for a run that is given twice.
     """
-    runs = dict(zip(_names(folders), map(open_run, folders), strict=True))
-    others = list(runs)[1:]
-    page = out or folders[0] / "report" / f"compare-with-{'-and-'.join(others)}.html"
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise StudyError("A run is given twice. Name each run that is to be compared once.")
+    runs = dict(zip(ascii_uppercase, map(open_run, folders), strict=False))
+    others = "-and-".join(folder.resolve().name for folder in folders[1:])
+    page = out or folders[0] / "report" / f"compare-with-{others}.html"
     sections = (
-        Section("differences", "What differs", "", lambda _: Content({"rows": differences(runs), "runs": list(runs)})),
+        Section(
+            "differences", "What differs", "", lambda _: Content({"rows": differences(runs), "runs": called(runs)})
+        ),
         Section("summary", "What was found", "", lambda _: _summary(runs)),
         *(section for section in SECTIONS if section.key in SHARED),
     )
@@ -41,6 +48,11 @@ def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     with atomic_file(page) as temporary:
         temporary.write_text(render(joined_run(runs), links, sections), encoding="utf-8")
     return page
+
+
+def called(runs: Mapping[str, Run]) -> list[str]:
+    """Return each run's letter and folder: ``A: toyworld``."""
+    return [f"{letter}: {run.folder.resolve().name}" for letter, run in runs.items()]
 
 
 def joined_run(runs: Mapping[str, Run]) -> Run:
@@ -54,7 +66,7 @@ def joined_run(runs: Mapping[str, Run]) -> Run:
     tables: dict[str, pl.DataFrame] = {}
     for shown in JOINED:
         parts = [
-            table.with_columns(pl.format("{}: {}", pl.lit(name), pl.col("arch").cast(pl.String)).alias("arch"))
+            table.with_columns(pl.format("{} {}", pl.lit(name), pl.col("arch").cast(pl.String)).alias("arch"))
             for name, run in runs.items()
             if (table := run.conclusions if shown == "conclusions" else run.tables.get(shown)) is not None
         ]
@@ -65,11 +77,11 @@ def joined_run(runs: Mapping[str, Run]) -> Run:
         folder=first.folder,
         study_text=None,
         resolved={
-            "name": listing(list(runs)),
+            "name": listing([run.name for run in runs.values()]),
             "models": models,
             "statistics": dict(first.statistics),
             "behaviour": first.resolved.get("behaviour", {}),
-            "description": f"A comparison of {len(runs)} runs. Verdicts and intervals are each run's own.",
+            "description": f"{'; '.join(called(runs))}. Verdicts and intervals are each run's own.",
         },
         provenance={},
         card=None,
@@ -88,7 +100,7 @@ def differences(runs: Mapping[str, Run]) -> list[tuple[str, list[str]]]:
 
 def renamed(run: str, arch: str) -> str:
     """Name a model of a run among those of others."""
-    return f"{run}: {arch}"
+    return f"{run} {arch}"
 
 
 def _made_of(run: Run) -> dict[str, Any]:
@@ -130,18 +142,6 @@ def _under(name: str, of_run: list[Claim]) -> list[Claim]:
         )
         for claim in of_run
     ]
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names; with more of their path, where two are alike."""
-    parts = [folder.resolve().parts for folder in folders]
-    depth = next(depth for depth in range(1, max(map(len, parts)) + 1) if _distinct(parts, depth))
-    return ["/".join(part[-depth:]) for part in parts]
-
-
-def _distinct(parts: list[tuple[str, ...]], depth: int) -> bool:
-    shortened = {part[-depth:] for part in parts}
-    return len(shortened) == len(parts) or depth == max(map(len, parts))
 
 
 def _flat(value: Any, above: str = "") -> dict[str, str]:
