@@ -4,7 +4,7 @@
 equivalence: two one-sided tests (Schuirmann 1987) against a change that counts as negligible.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def _claims_of(
     role: Role,
     words: pl.DataFrame,
     note: str,
-    who: Mapping[str, Any],
+    who: dict[str, Any],
     negligible: float,
     confidence: float,
     seed: int,

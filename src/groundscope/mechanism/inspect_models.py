@@ -15,6 +15,7 @@ from groundscope.mechanism.inspect import Inspection, inspect_prompt
 from groundscope.mechanism.lens_files import load_lens, tensor_sha256
 from groundscope.models.base import LanguageModel
 from groundscope.models.hub import from_pretrained
+from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.wording import Wording, word_listed, word_prompt
 from groundscope.trajectory.checkpoints import Trajectory
 from groundscope.trajectory.revisions import list_revisions, order_revisions, spread
@@ -125,7 +126,7 @@ def _trained(run: Path, steps: Sequence[str], count: int | None, device: str) ->
 
 def _worded(subject: Subject, model: LanguageModel, question: Question) -> tuple[Wording, Callable[[int], str]]:
     """The prompt as this model reads it, and how its tokens are shown."""
-    if hasattr(model, "tokenizer"):
+    if isinstance(model, PretrainedLM):
         tokenizer = model.tokenizer
         wording = word_prompt(tokenizer, question.prompt, question.target, question.ground, target_pieces="sum")
         return wording, lambda number: repr(tokenizer.decode([number]))

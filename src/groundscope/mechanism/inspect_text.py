@@ -61,7 +61,7 @@ def _removal(found: Inspection, removal: Removal) -> Iterator[str]:
     low, high = removal.control_range
     change = "" if removal.changed else "  no effect: the logits did not change"
     yield f"          original {found.first_piece:.3f}   without {removal.without:.3f} nats{change}"
-    draws = f"{removal.draws} draws of as many others per layer: {low:.3f} to {high:.3f}"
+    draws = f"{removal.draws} draws of as many others, per layer while it has any: {low:.3f} to {high:.3f}"
     yield f"          control  {removal.control:.3f}   ({draws})"
 
 

@@ -143,7 +143,7 @@ def cause_content(run: Run) -> Content | None:
     measured = Measured(run)
     if measured.causal.is_empty():
         return None
-    tested = ("difference_nats", "effect_size_dz", "mean_count", "mean_layer")
+    tested = ("difference_nats", "effect_size_dz", "mean_count", "mean_layer", "control_count", "control_elsewhere")
     nats = [
         name
         for name in CAUSAL.dtypes
@@ -314,7 +314,15 @@ def _whole(values: pl.Series, largest: float, length: int) -> list[list[int | fl
 
 def _paired_rows(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Role -> one row per step, with both controls' values side by side."""
-    keys = ("control_nats", "difference_nats", "p_holm", "gain_control_nats", "text_control_nats", "significant")
+    keys = (
+        "control_nats",
+        "control_elsewhere",
+        "difference_nats",
+        "p_holm",
+        "gain_control_nats",
+        "text_control_nats",
+        "significant",
+    )
     random, matched = (table.filter(control=control) for control in CONTROLS)
     both = random.join(
         matched.select("step", "role", *(pl.col(key).alias(f"matched_{key}") for key in keys)), on=["step", "role"]
