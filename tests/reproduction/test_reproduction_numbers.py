@@ -26,21 +26,20 @@ def values(results: Results, key: str) -> list[float | None]:
     return [None if one is None else one.value for one in answer(results, QUANTITIES[key]).points]
 
 
+def stated(key: str) -> list[float]:
+    return [point.value for point in QUANTITIES[key].points if point.value is not None]
+
+
 def test_published_numbers_agree_with_each_other():
     """Intervention minus control is the difference; the last layer's lens is the model's output; figures bound G."""
-    columns = {
-        key: [point.value for point in QUANTITIES[f"causal-{key}"].points] for key in ("intervention", "control")
-    }
-    differences = [a - b for a, b in zip(columns["intervention"], columns["control"], strict=True)]
-    assert differences == pytest.approx([point.value for point in QUANTITIES["causal-effect"].points])
-    lens = {step: QUANTITIES[f"lens-{step}"].points for step in (1000, 5000, 10000, 15000, 20000)}
-    assert [len(points) for points in lens.values()] == [12] * 5
-    original = {point.step: point.value for point in QUANTITIES["causal-original"].points}
-    for step, value in original.items():
-        assert lens[step][-1].value == pytest.approx(value, abs=0.005)
+    intervention, control, effect = (stated(f"causal-{key}") for key in ("intervention", "control", "effect"))
+    assert effect == pytest.approx([a - b for a, b in zip(intervention, control, strict=True)])
+    for step, value in zip((5000, 10000, 20000), stated("causal-original"), strict=True):
+        assert stated(f"lens-{step}")[-1] == pytest.approx(value, abs=0.005)
     for step in (10000, 15000, 20000):
-        readings = [point.value for point in lens[step]]
+        readings = stated(f"lens-{step}")
         lowered = [readings[layer - 1] - readings[layer] for layer in range(2, 12)]
+        assert len(readings) == 12
         assert lowered.index(max(lowered)) + 3 == 8  # from layer 7 to layer 8
 
 
