@@ -129,7 +129,7 @@ def _worded(subject: Subject, model: LanguageModel, question: Question) -> tuple
     if isinstance(model, PretrainedLM):
         tokenizer = model.tokenizer
         wording = word_prompt(tokenizer, question.prompt, question.target, question.ground, target_pieces="sum")
-        return wording, lambda number: repr(tokenizer.decode([number]))
+        return wording, lambda number: repr(tokenizer.decode([number]))  # type: ignore[union-attr]
     tokens = Vocabulary.load(_vocabulary(Path(subject.model), question.vocabulary)).tokens
     if len(tokens) != len(model.unembedding):
         raise ModelError(
