@@ -9,7 +9,9 @@ from groundscope.errors import StudyError
 from groundscope.study.load import load_study
 from groundscope.study.paths import located
 
-STUDIES = sorted(Path(__file__).parents[2].joinpath("studies").glob("**/*.yaml"))
+FOLDER = Path(__file__).parents[2] / "studies"
+NO_STUDIES = {FOLDER / "visdial-contexts.yaml", *FOLDER.glob("paper/scales/*.yaml")}  # what studies read
+STUDIES = sorted(set(FOLDER.glob("**/*.yaml")) - NO_STUDIES)
 
 
 def written(folder: Path, **changes) -> Path:
