@@ -184,12 +184,12 @@ def race(case: Case, index: int, steps: int, device: str) -> tuple[list[dict], f
     for contender, process in processes.items():
         assert process.stdin is not None
         process.stdin.close()
-        peak = int(_answer(process))
+        memory = int(_answer(process))
         process.wait()
         ordered = sorted(seconds[contender])
         rows.append({
             "case": case.name, "contender": contender, "median_s": ordered[len(ordered) // 2], "best_s": ordered[0],
-            "tokens_per_s": case.tokens / ordered[len(ordered) // 2], "peak_bytes": peak,
+            "tokens_per_s": case.tokens / ordered[len(ordered) // 2], "peak_bytes": memory,
         })  # fmt: skip
     return rows, peak
 
