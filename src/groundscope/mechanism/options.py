@@ -6,9 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from groundscope.mechanism.lens_training import LensOptions
 from groundscope.mechanism.measure import MechanismOptions
-
-At = Literal["all", "final"] | tuple[int, ...]
-_AT = "at which checkpoints: all, final, or a list of steps; the final one is always among them"
+from groundscope.trajectory.at import AT, At
 
 
 class PromptOptions(BaseModel):
@@ -31,7 +29,7 @@ class MechanismStudy(MechanismOptions):
     words and a vocabulary of ten thousand; most of it grows with the number of prompts.
     """
 
-    at: At = Field(default="all", description=_AT)
+    at: At = Field(default="all", description=AT)
     prompts: PromptOptions = Field(default=PromptOptions(), description="which words and contexts")
     text_chunks: int = Field(
         default=16, ge=0, description="chunks of the corpus on which the loss after an intervention is measured"
@@ -50,7 +48,7 @@ class LensStudy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    at: At = Field(default="all", description=_AT)
+    at: At = Field(default="all", description=AT)
     kinds: tuple[Literal["logit", "tuned", "linear"], ...] = Field(
         default=("logit", "tuned"),
         min_length=1,

@@ -88,7 +88,7 @@ def _branch(arm: Arm, percent: int) -> str:
 
 
 def _points(study: Study, model: str, seed: int, branch: str) -> list[Point]:
-    return [point._replace(branch=branch) for point in points_at(study, model, seed, _options(study).at)]
+    return [point._replace(branch=branch) for point in points_at(study, model, seed, _options(study).at, "ablation.at")]
 
 
 def _whole(study: Study) -> list[Point]:

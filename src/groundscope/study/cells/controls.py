@@ -24,7 +24,8 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     """
     options = study.behaviour
     for model in study.models if options.controls else ():
-        for point in (point for seed in study.seeds for point in points_at(study, model, seed, options.controls_at)):
+        places = (points_at(study, model, seed, options.controls_at, "behaviour.controls_at") for seed in study.seeds)
+        for point in (point for place in places for point in place):
             yield Cell(
                 name=f"controls/{point.place}",
                 code=_MEASURES,

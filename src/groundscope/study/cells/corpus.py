@@ -99,6 +99,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
         corpus = Corpus.open(folder)
         corpus.verify()
     else:
+        assert not isinstance(source, ScenesSource), "pictures have cells of their own"
         provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={*PATHS, "chunks"})}
         corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
     for line in corpus.card.lines():

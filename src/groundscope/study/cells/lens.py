@@ -12,9 +12,9 @@ from groundscope.mechanism.lens_study import read_lenses
 from groundscope.mechanism.lens_table import LENS, LENS_FIT
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.analysis import analysed, prompts_of
+from groundscope.study.cells.analysis import prompts_of
 from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point
+from groundscope.study.cells.train import Point, points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 
@@ -34,7 +34,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     for model in study.models:
         for seed in study.seeds:
             before: Point | None = None
-            for point in analysed(study, model, seed, options.at, "lens"):
+            for point in points_at(study, model, seed, options.at, "lens.at"):
                 goes_on = before if options.start == "previous" else None
                 yield Cell(
                     name=f"lens/{point.place}",

@@ -20,9 +20,9 @@ from groundscope.mechanism.measure import TABLES, measure
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.analysis import analysed, prompts_of, text_of
+from groundscope.study.cells.analysis import prompts_of, text_of
 from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point
+from groundscope.study.cells.train import Point, points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 from groundscope.tables import read_table
@@ -43,7 +43,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
         return
     for model in study.models:
         for seed in study.seeds:
-            *earlier, final = analysed(study, model, seed, options.at, "mechanism")
+            *earlier, final = points_at(study, model, seed, options.at, "mechanism.at")
             followed = Source(f"mechanism/{final.place}", HEADS_FOUND.name)
             for point in (final, *earlier):
                 yield Cell(

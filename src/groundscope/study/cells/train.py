@@ -116,10 +116,13 @@ def points(study: Study, model: str, seed: int) -> list[Point]:
     return [Point(model, seed, step) for step in checkpoint_steps(config.checkpoints, config.steps)]
 
 
-def points_at(study: Study, model: str, seed: int, at: At) -> list[Point]:
-    """Return the checkpoints of one training that ``at`` asks for; raises StudyError for a step that is none."""
+def points_at(study: Study, model: str, seed: int, at: At, option: str) -> list[Point]:
+    """Return the checkpoints of one training that ``at`` asks for, by rising step; the last is always among them.
+
+    Raises StudyError for a step that is no checkpoint; ``option`` is what the study file calls ``at``.
+    """
     there = points(study, model, seed)
-    steps = steps_at(at, [point.step for point in there])
+    steps = steps_at(at, [point.step for point in there], option)
     return [point for point in there if point.step in steps]
 
 
