@@ -139,7 +139,7 @@ def list_runs(
     folder: Annotated[Path, typer.Argument(help="Where runs are kept.")] = Path("runs"),
 ) -> None:
     """List runs and how far they are."""
-    from groundscope.study.run import list_runs as runs_in
+    from groundscope.study.runs import list_runs as runs_in
 
     for line in runs_in(folder):
         typer.echo(line)

@@ -91,6 +91,9 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ({"ablation": {"models": ["u"]}}, "ablation.models: there is no model 'u'"),
         ({"ablation": {"remove": [101]}}, "ablation.remove.0: input should be less than or equal to 100"),
         ({"seeds": [10**30]}, "seeds.0"),
+        ({"behaviour": {"words": []}}, "behaviour.words: name at least two words"),
+        ({"behaviour": {"words": ["dog", "dog"]}}, "behaviour.words: name at least two words"),
+        ({"lens": 4}, "lens: give its settings, as key: value (given: 4)"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict, complaint: str) -> None:
@@ -98,6 +101,39 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict, compla
         load_study(written(tmp_path, **changes))
     assert complaint.lower() in str(error.value).lower()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "given", "forms"),
+    [
+        ("training", "checkpoints", {"every": 3, "log": 4}, "{every: n}, {log: n} or a list of steps"),
+        ("training", "checkpoints", {"evry": 3}, "{every: n}, {log: n} or a list of steps"),
+        ("training", "checkpoints", [1, -3], "{every: n}, {log: n} or a list of steps"),
+        ("training", "checkpoints", "banana", "paper (0, 150, 300, then every 500)"),
+        ("training", "state_every", "0s", "steps (500) or seconds (120s)"),
+        ("behaviour", "words", "all", "paper: the hundred nouns"),
+        ("behaviour", "controls_at", "some", "final, or a list of steps"),
+    ],
+)
+def test_a_setting_of_several_forms_is_one_complaint(
+    tmp_path: Path, section: str, key: str, given: object, forms: str
+) -> None:
+    path = written(tmp_path, **{section: {key: given}})
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: {section}.{key}: give one of: ")
+    assert forms in message
+    assert message.endswith(f" (given: {given!r})")
+    assert message.count(f"{section}.{key}") == 1
+    assert not any(name in message for name in ("constrained", "literal", "tuple", "Every", "Log", "Did you mean"))
+
+
+def test_a_complaint_about_forms_hides_no_other(tmp_path: Path) -> None:
+    path = written(tmp_path, training={"checkpoints": "banana", "steps": -5}, trainig={})
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    assert all(key in str(error.value) for key in ("training.checkpoints: give", "training.steps: input", "'trainig'"))
 
 
 def test_files_that_are_not_studies(tmp_path: Path) -> None:

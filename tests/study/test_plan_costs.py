@@ -16,7 +16,7 @@ from groundscope.study.estimate import Experience
 from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
-from groundscope.study.run import list_runs
+from groundscope.study.runs import list_runs
 
 SMALL = ("models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32", "seeds=[1]")
 

@@ -8,7 +8,7 @@ from groundscope.reproduction.cost import Cost, cost
 from groundscope.reproduction.experiments import experiments, run_folder
 from groundscope.reproduction.published import Paper, Title
 from groundscope.reproduction.results import Results
-from groundscope.study.run import cells_done
+from groundscope.study.runs import cells_done
 from groundscope.training.memory import size
 
 

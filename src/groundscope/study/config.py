@@ -173,6 +173,14 @@ class Study(Section):
         return self
 
     @model_validator(mode="after")
+    def _comparable(self) -> "Study":
+        words = self.behaviour.words
+        if isinstance(words, tuple) and len(set(words)) < 2:
+            named = ", ".join(words) or "none"
+            raise StudyError(f"behaviour.words: name at least two words, to compare one with others (given: {named})")
+        return self
+
+    @model_validator(mode="after")
     def _ablatable(self) -> "Study":
         for name in self.ablated_models:
             if name not in self.models:

@@ -1,31 +1,76 @@
 """What pydantic found wrong with settings, in one line for people."""
 
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from groundscope.errors import did_you_mean
 
+Place = tuple[str | int, ...]
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's findings into one line: where, what was found, what is allowed."""
-    findings = []
+    """Turn pydantic's findings into one line: where, what was found, what is allowed.
+
+    A setting that may have several forms is one finding, whatever pydantic says against each of the forms.
+    """
+    findings: dict[Place, str] = {}
     for finding in error.errors():
-        where = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
-            *parents, name = finding["loc"]
-            known = _keys_at(model, parents)
-            findings.append(f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}")
+        choice = _choice(model, finding["loc"])
+        if choice is None:
+            findings[finding["loc"]] = _told(finding, model)
         else:
+            depth, field = choice
+            where = finding["loc"][:depth]
+            forms = f"{_dotted(where)}: give one of: {field.description or 'the forms that it has'}"
+            if len(finding["loc"]) == depth + 1:  # then what was found is all that was given, and no part of it
+                findings[where] = f"{forms} (given: {finding['input']!r:.60})"
+            findings.setdefault(where, forms)
+    return "; ".join(findings.values())
+
+
+def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
+    where = _dotted(finding["loc"])
+    match finding["type"]:
+        case "extra_forbidden":
+            *parents, name = finding["loc"]
+            known = [key for section in _sections_at(model, parents) for key in section.model_fields]
+            return f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"
+        case "model_type":
+            message = "give its settings, as key: value"
+        case _:
             message = finding["msg"].removeprefix("Value error, ")
-            given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"
-            findings.append(f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}")
-    return "; ".join(findings)
+    given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"
+    return f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}"
 
 
-def _keys_at(model: type[BaseModel], parents: Iterable[str | int]) -> list[str]:
-    """The field names of the section that ``parents`` leads to; a union's tag in the path selects its member."""
+def _dotted(path: Place) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _choice(model: type[BaseModel], path: Place) -> tuple[int, FieldInfo] | None:
+    """How long the path to a setting of several forms is, and the setting, where ``path`` leads into one of them."""
+    for depth in range(1, len(path)):
+        *parents, name = path[:depth]
+        for section in _sections_at(model, parents):
+            field = section.model_fields.get(str(name))
+            if field and _has_forms(field):
+                return depth, field
+    return None
+
+
+def _has_forms(field: FieldInfo) -> bool:
+    """Whether a setting is a union that no tag decides; None beside one form leaves that the only one."""
+    union = get_origin(field.annotation) in (Union, UnionType)
+    return union and field.discriminator is None and len(set(get_args(field.annotation)) - {NoneType}) > 1
+
+
+def _sections_at(model: type[BaseModel], parents: Sequence[str | int]) -> list[type[BaseModel]]:
+    """The sections that ``parents`` leads to; a union's tag in the path selects its member."""
     sections: list[type[BaseModel]] = [model]
     for part in parents:
         below = [
@@ -36,7 +81,7 @@ def _keys_at(model: type[BaseModel], parents: Iterable[str | int]) -> list[str]:
         ]
         tagged = [section for section in sections if part in _tags(section)]
         sections = below or tagged or sections
-    return [name for section in sections for name in section.model_fields]
+    return sections
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,14 +1,14 @@
-"""What a person does with a study: run it, see its plan, have it described, list runs."""
+"""What a person does with a study: run it, see its plan, have it described."""
 
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
-from groundscope.files import read_json, write_json
+from groundscope.files import write_json
 from groundscope.progress import Progress, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
@@ -20,12 +20,10 @@ from groundscope.study.estimate import Experience
 from groundscope.study.freshness import reasons_to_run
 from groundscope.study.locks import only_process
 from groundscope.study.plan import plan
+from groundscope.study.runs import PLAN
 from groundscope.study.selection import Selection
 from groundscope.training.memory import size
 from groundscope.training.schedule import checkpoint_steps
-
-PLAN = "plan.json"
-"""The names of all cells of the study that a run was last brought up to date with."""
 
 
 def run_study(
@@ -44,6 +42,7 @@ def run_study(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
+    _check_trackers(study)
     cells = plan(study, run, write_page)
     selection.check(cells)
     _check_place(study, run)
@@ -111,36 +110,6 @@ def describe(study: Study) -> Iterator[str]:
         yield f"{name}: {len(study.seeds)} seeds x {config.steps} steps, {len(steps)} checkpoints each"
 
 
-def list_runs(folder: Path) -> Iterator[str]:
-    """One line per run below ``folder``; raises StudyError when there is none."""
-    runs = sorted(path.parent for path in folder.glob(f"*/{CATALOGUE}"))
-    if not runs:
-        raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
-    width = max(len(run.name) for run in runs)
-    for run in runs:
-        done, begun, planned = cells_done(run)
-        page = run / "report" / "index.html"
-        half = f", {begun} begun" if begun else ""
-        shown = page if page.is_file() else "no page yet"
-        yield f"{run.name:{width}}  {done} of {planned} cells done{half}  {shown}"
-
-
-def cells_done(run: Path) -> tuple[int, int, int]:
-    """Count the cells of a run that are done, that are begun, and that its study plans; all 0 where there is no run."""
-    records = catalogue(run)
-    planned = _planned(run) or set(records)
-    done = sum(name in records and records[name].finished for name in planned)
-    begun = sum(name in records and not records[name].finished for name in planned)
-    return done, begun, len(planned)
-
-
-def _planned(run: Path) -> set[str]:
-    """The cells of the study that the run was last brought up to date with; empty where that is not known."""
-    with suppress(GroundscopeError, KeyError, TypeError):
-        return set(read_json(run / PLAN)["cells"])
-    return set()
-
-
 def _check_place(study: Study, run: Path) -> None:
     """Refuse a folder that holds something else, or that lies in what the corpus is read from."""
     if run.exists() and not run.is_dir():
@@ -150,3 +119,21 @@ def _check_place(study: Study, run: Path) -> None:
     for source in sources(study):
         if run.resolve().is_relative_to(source.resolve()):
             raise StudyError(f"{run} lies inside {source}, which the corpus is read from. Choose another --out.")
+
+
+def _check_trackers(study: Study) -> None:
+    """Refuse what the training curves are asked to be logged to where it is not installed."""
+    for model in study.models:
+        track = study.training_of(model).track
+        if track is not None and not _is_installed(track):
+            raise StudyError(
+                f"training.track of model '{model}' asks for '{track}', which is not installed. Try "
+                f"`pip install {track}` (trackio comes with `pip install 'groundscope[track]'`), or leave track out."
+            )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # no such package around it, or no name of a module
+        return False

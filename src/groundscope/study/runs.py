@@ -1,0 +1,42 @@
+"""How far runs are, read from their folders alone: nothing that computes is imported."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from groundscope.errors import GroundscopeError, StudyError
+from groundscope.files import read_json
+from groundscope.study.cell import CATALOGUE, catalogue
+
+PLAN = "plan.json"
+"""The names of all cells of the study that a run was last brought up to date with."""
+
+
+def list_runs(folder: Path) -> Iterator[str]:
+    """One line per run below ``folder``; raises StudyError when there is none."""
+    runs = sorted(path.parent for path in folder.glob(f"*/{CATALOGUE}"))
+    if not runs:
+        raise StudyError(f"There are no runs in {folder}. `groundscope run` makes one.")
+    width = max(len(run.name) for run in runs)
+    for run in runs:
+        done, begun, planned = cells_done(run)
+        page = run / "report" / "index.html"
+        half = f", {begun} begun" if begun else ""
+        shown = page if page.is_file() else "no page yet"
+        yield f"{run.name:{width}}  {done} of {planned} cells done{half}  {shown}"
+
+
+def cells_done(run: Path) -> tuple[int, int, int]:
+    """Count the cells of a run that are done, that are begun, and that its study plans; all 0 where there is no run."""
+    records = catalogue(run)
+    planned = _planned(run) or set(records)
+    done = sum(name in records and records[name].finished for name in planned)
+    begun = sum(name in records and not records[name].finished for name in planned)
+    return done, begun, len(planned)
+
+
+def _planned(run: Path) -> set[str]:
+    """The cells of the study that the run was last brought up to date with; empty where that is not known."""
+    with suppress(GroundscopeError, KeyError, TypeError):
+        return set(read_json(run / PLAN)["cells"])
+    return set()

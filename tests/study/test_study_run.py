@@ -1,0 +1,33 @@
+"""What is refused before a run begins, and what the list of runs does without."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from groundscope.errors import StudyError
+from groundscope.progress import Progress
+from groundscope.study.load import load_study
+from groundscope.study.run import run_study
+from groundscope.study.selection import Selection
+
+
+@pytest.mark.parametrize("module", ["nosuchmodule", "nosuchmodule.inner", "."])
+@pytest.mark.parametrize("key", ["training.track", "models.lstm-4.training.track"])
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_computed(
+    tmp_path: Path, module: str, key: str
+) -> None:
+    study = load_study(None, [f"{key}={module}"])
+    with pytest.raises(StudyError, match=r"which is not installed\. Try `pip install") as error:
+        run_study(study, tmp_path / "run", lambda run, page: page, Progress(quiet=True), Selection())
+    assert error.value.exit_status == 2
+    assert f"'{module}'" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_runs_are_listed_without_what_computes() -> None:
+    heavy = ("torch", "transformers", "polars", "groundscope.training", "groundscope.study.engine")
+    code = f"import sys, groundscope.study.runs; print(*[name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not found.stdout.strip()
