@@ -16,6 +16,7 @@ from rich.console import Console
 
 from groundscope.corpus.card import CorpusCard
 from groundscope.corpus.chunks import ChunkOptions, Corpus, build_corpus
+from groundscope.corpus.jsonl import JsonlOptions, read_jsonl
 from groundscope.corpus.utterance import UNKNOWN, Channel, Document, Problem, Utterance
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import CorpusError
@@ -256,3 +257,21 @@ def test_a_build_that_fails_or_is_killed_leaves_nothing(tmp_path):
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_little_is_left_the_refused_lines_are_named(tmp_path):
+    file = tmp_path / "talk.jsonl"
+    row = {"channel": "env", "words": ["a", "dog"], "speaker": "CHI"}
+    file.write_text(f"{json.dumps(row)}\n" * 5)
+    with pytest.raises(CorpusError, match=r"less than one chunk.* 5 problems; the first: .*talk\.jsonl, line 1: ") as e:
+        build_corpus(read_jsonl([file], JsonlOptions()), tmp_path / "c", ChunkOptions(length=8), provenance={})
+    assert "\n" not in str(e.value)
+    talk = (Utterance("CHI", LAN, ("a", "dog"), "main", 2),) * 9
+    problem = Problem("d.cha", 3, "dependent tier", "no utterance that it hangs on")
+    with pytest.raises(CorpusError, match=r"leaves none\. 1 problem; the first: d\.cha, line 3: no utterance that"):
+        build_corpus(
+            [Document("d.cha", "c", talk, (problem,), 9)],
+            tmp_path / "c",
+            ChunkOptions(length=8, keep="env"),
+            provenance={},
+        )

@@ -1,7 +1,9 @@
 """Folders, archives and single files; names, collections, damage."""
 
+import errno
 import gzip
 import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from groundscope.corpus.sources import SourceFile, decode, open_sources
+from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError
+from groundscope.study.cells.corpus import hash_paths
 
 FILES = {
     "Brown/Adam/b.cha": b"B",
@@ -181,3 +185,60 @@ def test_nothing_is_read_twice(folder):
         pass
     with pytest.raises(CorpusError, match="is given twice"), open_sources([folder, folder / "Bates/.."], ".cha"):
         pass
+
+
+def test_links_to_folders_are_followed_once_and_loops_end(folder, tmp_path):
+    (tmp_path / "elsewhere/Kuczaj").mkdir(parents=True)
+    (tmp_path / "elsewhere/Kuczaj/d.cha").write_bytes(b"D")
+    (folder / "Abe").symlink_to(tmp_path / "elsewhere/Kuczaj")
+    (folder / "Zoe").symlink_to(tmp_path / "elsewhere/Kuczaj")
+    (folder / "Again").symlink_to(folder / "Brown")  # a folder keeps its own name, though the link sorts first
+    (folder / "Brown/up").symlink_to(folder)
+    (folder / "Brown/self").symlink_to("self")
+    with open_sources([folder], ".cha") as sources:
+        assert [(file.name, file.collection) for file in sources.files] == [
+            ("top/Abe/d.cha", "Abe"),
+            ("top/Bates/c.cha", "Bates"),
+            ("top/Brown/Adam/a.cha", "Brown"),
+            ("top/Brown/Adam/b.cha", "Brown"),
+        ]
+        assert [(problem.file, problem.what) for problem in sources.problems] == [("top/Brown/self", "folder")]
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Folders named in it cannot be listed; permissions would not do, they do not bind an administrator."""
+    names, scandir = set(), os.scandir
+
+    def refusing(place):
+        if Path(place).name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    return names
+
+
+def test_a_folder_that_cannot_be_read_is_a_problem(folder, locked):
+    locked.add("Adam")
+    with open_sources([folder], ".cha") as sources:
+        assert [file.name for file in sources.files] == ["top/Bates/c.cha"]
+        assert sources.problems == (Problem("top/Brown/Adam", 0, "folder", "it cannot be read: Permission denied"),)
+    locked.add("top")
+    with pytest.raises(CorpusError, match=r"passed over: top \(it cannot be read"), open_sources([folder], ".cha"):
+        pass
+
+
+def test_the_hash_of_a_folder_sees_what_the_readers_see(folder, tmp_path, locked):
+    plain = hash_paths([folder])
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    assert hash_paths([folder]) == plain  # an empty folder adds nothing
+    (tmp_path / "elsewhere/d.cha").write_bytes(b"D")
+    linked = hash_paths([folder])
+    assert linked != plain
+    locked.add("linked")
+    assert hash_paths([folder]) == plain
+    locked.clear()
+    (folder / "linked/loop").symlink_to(folder)
+    assert hash_paths([folder]) == linked

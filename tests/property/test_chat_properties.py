@@ -1,6 +1,7 @@
 """The CHAT reader never raises, whatever a file holds, and never loses an utterance that is intact."""
 
 import re
+from itertools import takewhile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from groundscope.corpus.chat_words import ChatWords
 from groundscope.corpus.sources import decode
 from groundscope.corpus.utterance import UNKNOWN, Channel, Document, Utterance
 
-CASES = settings(max_examples=300, deadline=None)
+CASES = settings(max_examples=500, deadline=None)
 
 words = st.lists(
     st.sampled_from(["dog", "don't", "café", "ice_cream", "wow", "ñandú", "uh-huh"]), min_size=1, max_size=4
@@ -55,6 +56,40 @@ def damaged(draw) -> tuple[bytes, list[tuple]]:
     return raw, expected
 
 
+@st.composite
+def mangled(draw) -> tuple[bytes, list[tuple]]:
+    """A valid file after damage to bytes and spans anywhere, and the fields of the utterances before all damage."""
+    end = draw(line_ends)
+    whole, lines, told = f"@UTF8{end}@Begin{end}".encode(), 2, []
+    for _ in range(draw(st.integers(1, 6))):
+        added, utterances, speaker = draw(intact())
+        ends = []
+        for line in added:
+            whole += (line + end).encode()
+            ends.append(len(whole))
+        told += [(ends[offset], (speaker, *fields, lines + 1 + offset)) for *fields, offset in utterances]
+        lines += len(added)
+    whole += f"@End{end}".encode()
+
+    broken = whole
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(broken)))
+        stop = start + draw(st.integers(1, 30))
+        before, span, after = broken[:start], broken[start:stop], broken[stop:]
+        match draw(st.sampled_from(["flip", "delete", "duplicate"])):
+            case "flip":
+                masks = draw(st.binary(min_size=len(span), max_size=len(span)))
+                span = bytes(byte ^ mask for byte, mask in zip(span, masks, strict=True))
+            case "delete":
+                span = b""
+            case "duplicate":
+                span *= 2
+        broken = before + span + after
+    untouched = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(whole, broken, strict=False)))
+    # the byte after a line's end belongs to it too: a blank there would continue the line
+    return broken, [fields for stop, fields in told if stop < untouched]
+
+
 def read(raw: bytes) -> Document:
     text, problems = decode(raw, "t.cha")
     return ChatParser(ChatOptions()).parse(text, "t.cha", "c", problems)
@@ -67,6 +102,15 @@ def test_intact_utterances_survive_whatever_stands_between_them(case):
     found = iter(read(raw).utterances)
     for fields in expected:
         assert Utterance(*fields) in found  # consumes what stands before it, so the order is checked too
+
+
+@CASES
+@given(mangled())
+def test_utterances_before_the_first_damage_survive(case):
+    raw, expected = case
+    found = iter(read(raw).utterances)
+    for fields in expected:
+        assert Utterance(*fields) in found  # in this order
 
 
 @CASES

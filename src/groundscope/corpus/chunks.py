@@ -115,13 +115,16 @@ def build_corpus(
     if not n_chunks:
         raise CorpusError(
             f"{stream.files:,} document(s) hold {len(stream):,} tokens, less than one chunk of {options.length}. "
-            f"Give more text or a smaller chunk length."
+            f"Give more text or a smaller chunk length.{_what_was_refused(stream)}"
         )
     cut = stream.ids[: n_chunks * options.length].reshape(n_chunks, options.length)
     with_env = _rows_with(cut, stream.is_env())
     kept = with_env if options.keep == "env" else np.ones(n_chunks, dtype=bool)
     if not kept.any():
-        raise CorpusError(f"None of the {n_chunks:,} chunks holds a word of the scene, so keep='env' leaves none.")
+        raise CorpusError(
+            f"None of the {n_chunks:,} chunks holds a word of the scene, so keep='env' leaves none."
+            f"{_what_was_refused(stream)}"
+        )
 
     counts = sum((stream.count(block) for block in _kept_blocks(cut, kept)), start=stream.count(cut[:0]))
     vocabulary = stream.vocabulary(counts, min_frequency=options.min_frequency, max_size=options.max_vocabulary)
@@ -161,6 +164,17 @@ def content_hash(chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabul
     for _, block in blocks(chunks):
         digest.update(np.ascontiguousarray(block, dtype="<i4").tobytes())
     return digest.hexdigest()
+
+
+def _what_was_refused(stream: TokenStream) -> str:
+    """Say how many problems there were and which came first: where little is left, they are often the reason."""
+    problems = stream.problem_frame()
+    if problems.is_empty():
+        return ""
+    first = problems.row(0, named=True)
+    number = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
+    place = f"{first['file']}, line {first['line']}" if first["line"] else first["file"]
+    return f" {number}; the first: {place}: {first['why']}"
 
 
 def _rows_with(

@@ -3,7 +3,6 @@
 import gzip
 import io
 import lzma
-import os
 import re
 import shutil
 import tarfile
@@ -17,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from groundscope.corpus.utterance import Problem
+from groundscope.corpus.walk import files_below
 from groundscope.errors import CorpusError
 
 READ_ERRORS = (
@@ -35,6 +35,7 @@ Suffix = str | tuple[str, ...]
 _TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
 
 IN_FOLDER = "archive not read"
+FOLDER = "folder"
 
 # TalkBank's shelves: what stands on one is a corpus (Eng-NA/Brown/Adam/..., Eng-UK-MOR/Manchester/...).
 _SHELF = re.compile(r"Eng-[A-Z]+(-MOR)?", re.IGNORECASE)
@@ -54,7 +55,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """All files found under the given paths, and archives that could be unpacked only in part."""
+    """All files found under the given paths, and the archives and folders that could not be read, or only in part."""
 
     files: tuple[SourceFile, ...]
     problems: tuple[Problem, ...]
@@ -65,8 +66,9 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     """Find the files that end in ``suffix``, or in one of several, under ``paths``, sorted by name within each path.
 
     A path is a folder, a .zip, .tar, .tar.xz or .tar.gz archive, or a single file of any suffix. Archives stay
-    open until the context is left. An archive inside a folder is not read; a Problem names it. Raises CorpusError when
-    a path is missing, is no archive in spite of its name, holds no such file, or would be read twice.
+    open until the context is left. Links to folders are followed. An archive inside a folder and a folder that cannot
+    be read are not read; a Problem names them. Raises CorpusError when a path is missing, is no archive in spite of its
+    name, holds no such file, or would be read twice.
     """
     _refuse_twice(paths)
     with ExitStack() as stack:
@@ -142,23 +144,29 @@ def _what_to_name(path: Path, problems: list[Problem]) -> str:
     packed = [Path(problem.file).name for problem in problems if problem.what == IN_FOLDER]
     if packed and path.is_dir():
         return f"It holds archives, which must be named themselves: {', '.join(packed)}."
+    unread = [f"{problem.file} ({problem.why})" for problem in problems if problem.what == FOLDER]
+    if unread and path.is_dir():
+        return f"Folders were passed over: {', '.join(unread)}."
     return "Name a folder, archive or file that does."
 
 
 def _folder_files(path: Path, suffix: Suffix, problems: list[Problem]) -> list[SourceFile]:
     root = path.resolve()
+
+    def name_of(place: Path) -> str:
+        return (root.name / place.relative_to(root)).as_posix()
+
+    def unreadable(place: Path, error: OSError) -> None:
+        problems.append(Problem(name_of(place), 0, FOLDER, f"it cannot be read: {error.strerror}"))
+
     files = []
-    for folder, _, names in os.walk(root):
-        for name in sorted(names):
-            if name.lower().endswith((".zip", *_TAR_SUFFIXES)):
-                place = (root.name / Path(folder, name).relative_to(root)).as_posix()
-                why = "archives inside a folder are not read; name it beside the folder if you want its files"
-                problems.append(Problem(place, 0, IN_FOLDER, why))
-            elif _wanted(name, suffix):
-                file = Path(folder, name)
-                inner = file.relative_to(root)
-                collection = _collection(root.parts, inner.parts[:-1])
-                files.append(SourceFile((root.name / inner).as_posix(), collection, lambda file=file: file.open("rb")))
+    for file in files_below(root, unreadable):
+        if file.name.lower().endswith((".zip", *_TAR_SUFFIXES)):
+            why = "archives inside a folder are not read; name it beside the folder if you want its files"
+            problems.append(Problem(name_of(file), 0, IN_FOLDER, why))
+        elif _wanted(file.name, suffix):
+            collection = _collection(root.parts, file.relative_to(root).parts[:-1])
+            files.append(SourceFile(name_of(file), collection, lambda file=file: file.open("rb")))
     return files
 
 

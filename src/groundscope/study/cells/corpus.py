@@ -1,6 +1,7 @@
 """Cell `corpus`: the tokens that everything else reads, built from what the study names."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from groundscope.corpus.dialogue import read_dialogues
 from groundscope.corpus.jsonl import read_jsonl
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
+from groundscope.corpus.walk import files_below
 from groundscope.errors import CorpusError
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Upstream
@@ -76,18 +78,24 @@ def _hashes(study: Study) -> Mapping[str, str]:
 def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the content hash of each path; a folder's covers the names and contents of all files below it.
 
+    Files are found as the readers find them; a folder that cannot be looked into counts as empty (the readers say so).
     Raises CorpusError for a path that does not exist.
     """
     found = {}
     for number, path in enumerate(paths):
         if not path.exists():
             raise CorpusError(f"There is no file or folder {path}.")
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        files = _files_in(path) if path.is_dir() else [path]
         digest = hashlib.sha256()
         for file, content in zip(files, hash_files(files), strict=True):
             digest.update(f"{file.relative_to(path).as_posix()} {content}\n".encode())
         found[f"source {number}"] = digest.hexdigest()
     return found
+
+
+def _files_in(folder: Path) -> list[Path]:
+    below = files_below(folder, lambda _place, _error: None)
+    return sorted(file for file in below if os.path.isfile(file))  # Path.is_file raises where it may not look
 
 
 def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
