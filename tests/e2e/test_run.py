@@ -19,6 +19,8 @@ SMALL = [
     "training.precision=fp32", "statistics.resamples=200",
 ]  # fmt: skip
 
+SHORT = ["--set", "corpus.chunks.length=16", "--set", "behaviour.minimum=5", "--set", "corpus.world.documents=200"]
+
 
 def groundscope(*arguments: str) -> int:
     with pytest.raises(SystemExit) as done:
@@ -124,6 +126,7 @@ def test_figures_tables_and_comparisons(finished: Path, tmp_path: Path, capsys: 
     [
         (["run", "nowhere.yaml"], "There is no study file nowhere.yaml"),
         (["run", "--set", "trainig.steps=3"], "Did you mean 'training'?"),
+        (["run", *SHORT], "'transformer-4' has 16 positions. Raise corpus.chunks.length"),
         (["run", "--set", "behaviour.minimum=100000"], "do. Highest smaller counts"),
         (["run", "--set", "behaviour.words=[unicorn, gryphon]"], "The word 'unicorn' was asked for"),
         (["run", "--only", "trian"], "Did you mean 'train'?"),

@@ -9,7 +9,7 @@ from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
 from groundscope.progress import Progress
 from groundscope.study.attempt import Job, attempt, prepare
 from groundscope.study.cell import Cell, Record, Source, catalogue
-from groundscope.study.engine import run_cells
+from groundscope.study.engine import Outcome, run_cells
 from groundscope.study.freshness import reasons_to_run
 from groundscope.study.locks import only_attempt, only_process
 from groundscope.study.selection import Selection
@@ -205,3 +205,14 @@ def test_a_machine_that_does_not_see_the_run_says_so(tmp_path: Path) -> None:
     cell = cells([])[0]
     ended = attempt(Job(cell, tmp_path / "elsewhere", Record.of(cell, {}), {}), QUIET)
     assert "All machines need the run's folder" in str(ended.error)
+
+
+def test_a_tolerant_cell_needs_one_of_what_it_joins_and_all_that_it_stands_after(tmp_path: Path) -> None:
+    def joins(fail: dict[str, Exception]) -> Outcome:
+        *measured, top = cells([], fail=fail)
+        tolerant = replace(top, tolerant=True, inputs=(Source("base"), *top.inputs), after=("base",))
+        return run_cells([*measured, tolerant], tmp_path, QUIET)
+
+    diverged = TrainingError("the loss is not a number")
+    assert joins({"left": diverged, "right": diverged}).blocked == {"top": "left"}
+    assert joins({"left": diverged}).blocked == {}

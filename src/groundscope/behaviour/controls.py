@@ -44,6 +44,11 @@ _RULES = {
 }
 
 
+def shapes_of(controls: Sequence[Control]) -> list[Shape]:
+    """Return the shapes, other than the plain one, in which these controls put their prompts."""
+    return [_SHAPES[control] for control in controls if control in _SHAPES]
+
+
 def measure_controls(
     model: LanguageModel,
     vocabulary: Vocabulary,

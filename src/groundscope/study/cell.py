@@ -41,8 +41,8 @@ class Cell:
     ``work(folder, progress, upstream)`` fills ``folder`` (the cell's own, inside the run) and returns the digests of
     what it made; ``upstream`` holds the digests of the inputs that are up to date. The work of a ``resumable`` cell
     finds in its folder what an interrupted attempt with the same signature left, and goes on from it.
-    ``after`` names cells that must have succeeded first although nothing is read from them. A ``tolerant`` cell runs
-    when at least one of its inputs is there: it works with what there is.
+    ``after`` names cells that must have succeeded first, whether or not anything is read from them. A ``tolerant`` cell
+    runs when at least one of its other inputs is there: it works with what there is.
     """
 
     name: str

@@ -127,9 +127,8 @@ class _Schedule:
 
     def _begin(self, cell: Cell) -> bool:
         """Start a cell whose inputs are settled; False where there is nothing to start."""
-        broken = [name for name in needs(cell) if name not in self.digests]
-        if broken and not (cell.tolerant and len(broken) < len(needs(cell))):
-            self.outcome.blocked[cell.name] = broken[0]
+        if missing := self._missing(cell):
+            self.outcome.blocked[cell.name] = missing
             return False
         found, wanted = Record.load(self.run, cell.name), wanted_record(cell, self.digests)
         reason = why_to_compute(cell, self.run, found, wanted, self.selection)
@@ -143,6 +142,13 @@ class _Schedule:
         self.executor.start(job)
         self.running.add(cell.name)
         return True
+
+    def _missing(self, cell: Cell) -> str | None:
+        """A cell without which this one cannot run, None where it can."""
+        broken = [name for name in needs(cell) if name not in self.digests]
+        measured = [name for name in needs(cell) if name not in cell.after]
+        enough = cell.tolerant and not set(broken).intersection(cell.after) and len(broken) < len(measured)
+        return None if enough or not broken else broken[0]
 
     def _settle(self, name: str, ended: Attempt) -> None:
         self.running.discard(name)

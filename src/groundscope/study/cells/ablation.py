@@ -66,6 +66,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "kind": study.behaviour.kind,
         },
         inputs=tuple(Source(name) for name in ("corpus", "words", *removed, *whole)),
+        after=("corpus", "words"),
         work=partial(_weigh, study, run),
         tolerant=True,
     )

@@ -99,6 +99,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
         code=WEIGHS,
         settings={**weighing, "kind": behaviour.kind, "neutral_within": behaviour.neutral_within},
         inputs=(Source("words"), *(Source(cell.name) for cell in cells(study, run))),
+        after=("words",),
         work=partial(_weigh, study, run),
         tolerant=True,
     )

@@ -74,6 +74,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "seed": study.statistics.seed,
         },
         inputs=(Source("corpus"), Source("words"), *(Source(cell.name) for cell in cells(study, run))),
+        after=("corpus", "words"),
         work=partial(_weigh, study, run),
         tolerant=True,
     )

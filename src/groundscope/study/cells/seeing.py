@@ -122,6 +122,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
                 code=("study.cells.seeing", *code),
                 settings={**weighing, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
                 inputs=(Source("words"), *mine),
+                after=("words",),
                 work=partial(work, study, run),
                 tolerant=True,
             )

@@ -17,6 +17,7 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.config import Study
 from groundscope.study.paths import located
+from groundscope.study.prompt_lengths import refuse_long_prompts
 from groundscope.tables import write_table
 
 SHIPPED = ("data/words.yaml", "data/contexts.yaml")
@@ -80,12 +81,14 @@ def _choose(study: Study, run: Path, folder: Path, progress: Progress, upstream:
     tables, kept = [], []
     for kind in options.kinds:
         words, contexts = chosen(study, corpus, kind)
+        refuse_long_prompts(study, corpus, words[0].form, contexts)
         asked = candidates(kind, _choice(options, kind))
         tables.append(words_table(corpus.vocabulary, asked, words))
         kept.append({"words": list(map(asdict, words)), "contexts": list(map(asdict, contexts.all()))})
         progress.say(f"{len(words)} of {len(asked)} {kind}s, in {len(contexts.all())} contexts.")
-    held_out(study, corpus)  # this and the ages: to fail now if they must
-    if options.acquisition:
+        if kind is options.kind and (unheard := held_out(study, corpus)):
+            refuse_long_prompts(study, corpus, words[0].form, unheard, held_out=True)
+    if options.acquisition:  # to fail now if it must
         read_acquisition(located(options.acquisition))
     write_table(folder / "words.parquet", pl.concat(tables), WORDS)
     write_json(folder / "chosen.json", kept)
