@@ -19,7 +19,7 @@ SMALL = [
     "training.precision=fp32", "statistics.resamples=200",
 ]  # fmt: skip
 
-SHORT = ["--set", "corpus.chunks.length=16", "--set", "behaviour.minimum=5", "--set", "corpus.world.documents=200"]
+SHORT = ["--set", "models.transformer-4.n_positions=16", "--set", "behaviour.minimum=20"]
 
 
 def groundscope(*arguments: str) -> int:

@@ -39,7 +39,7 @@ def test_which_checkpoints_is_a_choice_and_the_final_one_is_always_there() -> No
     assert steps(cells(mechanism, "mechanism.at=final")) == [20]
     assert steps(cells(mechanism, "mechanism.at=[10]")) == [20, 10]
     assert steps(cells(lens, "lens.at=[0]")) == [0, 20]
-    with pytest.raises(StudyError, match=r"lens.at names step 7, which is no checkpoint of t. There are 0, 10, 20"):
+    with pytest.raises(StudyError, match=r"lens.at names step 7, which is no checkpoint. There are 0, 10, 20"):
         cells(lens, "lens.at=[7]")
 
 

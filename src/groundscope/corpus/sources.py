@@ -70,6 +70,9 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     be read are not read; a Problem names them. Raises CorpusError when a path is missing, is no archive in spite of its
     name, holds no such file, or would be read twice.
     """
+    for path in paths:
+        if not path.exists():
+            raise CorpusError(f"There is no file or folder {path}.")
     _refuse_twice(paths)
     with ExitStack() as stack:
         files: list[SourceFile] = []
@@ -124,8 +127,6 @@ def _files_of(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Probl
     kind = next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
     if path.is_dir():
         files = _folder_files(path, suffix, problems)
-    elif not path.exists():
-        raise CorpusError(f"There is no file or folder {path}.")
     elif kind == ".zip":
         files = _zip_files(path, suffix, stack)
     elif kind:
