@@ -178,6 +178,37 @@ def test_a_step_whose_gradient_explodes_is_not_kept(run, monkeypatch, tmp_path):
     assert not (tmp_path / "run/checkpoints/step-00000008").exists()
 
 
+@pytest.mark.parametrize("settings", [{}, {"state_every": 8, "checkpoints": (0, 16)}], ids=["checkpoint", "state"])
+def test_weights_that_an_update_breaks_are_not_kept(run, monkeypatch, tmp_path, settings):
+    """Loss and gradient of the step are sound; only the weights tell, for the next step's loss comes too late."""
+    build = session_module.make_optimizer
+
+    def breaking(model, config):
+        optimizer = build(model, config)
+        step, calls = optimizer.step, iter(range(100))
+
+        def broken_step(*args, **kwargs):
+            result = step(*args, **kwargs)
+            if next(calls) == 7:
+                optimizer.param_groups[0]["params"][0].data.view(-1)[3] = float("inf")
+            return result
+
+        optimizer.step = broken_step
+        return optimizer
+
+    monkeypatch.setattr(session_module, "make_optimizer", breaking)
+    with pytest.raises(TrainingError, match=r"step 7: its update left weights that are not finite.*step 0 is kept"):
+        run(**settings)
+    out = tmp_path / "run"
+    assert [folder.name for folder in (out / "checkpoints").iterdir()] == ["step-00000000"]
+    assert not (out / "state/step-00000008").exists()
+
+
+def test_a_batch_that_no_memory_holds_is_said_to_be_one(run):
+    with pytest.raises(TrainingError, match="Out of memory.*accumulate: 2"):
+        run(batch_size=2**48)
+
+
 def test_metrics_also_go_to_a_tracker(run, monkeypatch):
     logged = []
 

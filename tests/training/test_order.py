@@ -61,7 +61,7 @@ def test_shares_are_the_batch(processes, accumulate):
 
 def test_an_uneven_batch_is_refused():
     with pytest.raises(GroundscopeError, match="multiple of 6"):
-        Share(0, 2, 3).of(np.arange(10))
+        Share(0, 2, 3).refuse_uneven(10)
 
 
 def test_batches_are_the_orders(chunks):

@@ -4,12 +4,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from groundscope.behaviour.mismatch import Mismatch
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.words import Kind
 from groundscope.corpus.ablation import Arm
+from groundscope.record import Record
 from groundscope.trajectory.at import AT, At
 
 
@@ -38,10 +39,8 @@ class Control(StrEnum):
     """Words of like frequency as mismatches."""
 
 
-class BehaviourOptions(BaseModel):
+class BehaviourOptions(Record):
     """Which words are measured, in which contexts, and what counts as a mismatch."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kinds: tuple[Kind, ...] = Field(
         default=(Kind.NOUN,),
@@ -105,10 +104,8 @@ class BehaviourOptions(BaseModel):
         return self.kinds[0]
 
 
-class AblationStudy(BaseModel):
+class AblationStudy(Record):
     """Models trained again without co-occurrence: which doses, which arms, which of the study's models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     remove: tuple[Annotated[int, Field(ge=0, le=100)], ...] = Field(
         default=(0, 25, 50, 75, 90, 100),

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.corpus.boxes import Box, Patches
 from groundscope.corpus.picture_stream import picture_ids
@@ -26,6 +26,7 @@ from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch, group_by_length
 from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
+from groundscope.record import Record
 from groundscope.statistics.paired import sign_flip_test
 from groundscope.statistics.resampling import generator
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
@@ -52,10 +53,8 @@ PICTURES = TableSchema(
 )
 
 
-class PictureTestOptions(BaseModel):
+class PictureTestOptions(Record):
     """How much is tested."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pictures: int = Field(default=5, ge=1, description="test pictures per word and style")
     mismatches: int = Field(default=2, ge=1, description="things that each test picture's box is repainted as")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.corpus.chunks import Corpus, content_hash, refuse_to_replace, unknown_share, write_chunks
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
@@ -18,6 +18,7 @@ from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import CorpusError
 from groundscope.files import atomic_directory, write_json
+from groundscope.record import Record
 from groundscope.statistics.resampling import generator
 
 
@@ -30,10 +31,8 @@ class Arm(StrEnum):
     """As many of the other chunks: the same loss of text, co-occurrence untouched."""
 
 
-class Ablation(BaseModel):
+class Ablation(Record):
     """What was removed from a corpus; stands in the ablated corpus's card under ``provenance.ablation``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     arm: Arm = Field(description="cooccurring, or control")
     share: float = Field(

@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import ijson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.corpus.dialogue import SPEAKER
 from groundscope.corpus.running_text import words_of
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, open_sources
 from groundscope.corpus.utterance import Channel, Document, Problem, Utterance
+from groundscope.record import Record
 
 
-class CaptionOptions(BaseModel):
+class CaptionOptions(Record):
     """How captions become utterances."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fold_case: bool = Field(default=True, description="write all words in lower case")
     scene: int = Field(

@@ -2,20 +2,17 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 from rich.table import Table
 
 from groundscope.corpus.utterance import Channel
+from groundscope.record import Record
 
 Share = float | None
 """A share between 0 and 1; None where there is nothing to take a share of."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TierCount(_Part):
+class TierCount(Record):
     """What one tier contributed, counted over everything that was read."""
 
     channel: Channel = Field(description="Vocabulary that the tier's words belong to.")
@@ -25,7 +22,7 @@ class TierCount(_Part):
     unknown: NonNegativeInt = Field(description="Words marked as unknown in the source.")
 
 
-class CollectionCount(_Part):
+class CollectionCount(Record):
     """What one collection contributed, counted over everything that was read."""
 
     collection: str = Field(description="Name of the collection, e.g. 'Brown'.")
@@ -35,7 +32,7 @@ class CollectionCount(_Part):
     lan_words: NonNegativeInt = Field(description="Words of speech.")
 
 
-class CorpusCard(_Part):
+class CorpusCard(Record):
     """What was read, and what of it became chunks."""
 
     files: NonNegativeInt = Field(description="Documents read.")

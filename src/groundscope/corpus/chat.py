@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from groundscope.corpus.chat_words import ChatWords
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, decode, open_sources
 from groundscope.corpus.utterance import Channel, Document, Problem, Utterance
 from groundscope.progress import Progress
+from groundscope.record import Record
 
 # Stands for the line end before a continuation, so that a tier is one string whose lines can still be counted.
 # `decode` leaves none of it in a text, and splitting at white space splits at it.
@@ -22,10 +23,8 @@ _FOLD = "\r"
 _SPEAKER = re.compile(r"[^\s:<>]+")
 
 
-class ChatOptions(BaseModel):
+class ChatOptions(Record):
     """How CHAT becomes utterances."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scene_tiers: tuple[str, ...] = Field(
         default=("act", "sit", "gpx"),

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from groundscope.corpus.card import CorpusCard
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
@@ -22,13 +22,12 @@ from groundscope.corpus.utterance import Channel, Document
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import CorpusError, GroundscopeError
 from groundscope.files import atomic_directory, read_json, sha256_json, write_json
+from groundscope.record import Record
 from groundscope.tables import read_table, write_table
 
 
-class ChunkOptions(BaseModel):
+class ChunkOptions(Record):
     """How documents are cut into chunks and which words get an entry of their own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     length: int = Field(default=512, ge=2, description="Tokens per chunk.")
     min_frequency: int = Field(

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import ijson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.corpus.running_text import rejoined, words_of
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, open_sources
 from groundscope.corpus.utterance import Channel, Document, Problem, Utterance
+from groundscope.record import Record
 
 SPEAKER = r"^[^\s<>]+$"
 _VISPRO = (".jsonlines", ".jsonl")
 
 
-class DialogueOptions(BaseModel):
+class DialogueOptions(Record):
     """How dialogues become utterances."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fold_case: bool = Field(default=True, description="write all words in lower case")
     caption: str = Field(

@@ -9,12 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from groundscope.corpus.running_text import words_of
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, open_sources
 from groundscope.corpus.utterance import Channel, Document, Problem, Utterance
+from groundscope.record import Record
 
 
-class JsonlOptions(BaseModel):
+class JsonlOptions(Record):
     """How lines become utterances."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fold_case: bool = Field(default=True, description="write all words in lower case")
 

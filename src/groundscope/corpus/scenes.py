@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.sprites import Sprites, emoji_sprites, folder_sprites
 from groundscope.corpus.utterance import Channel, Utterance
 from groundscope.errors import CorpusError
+from groundscope.record import Record
 from groundscope.statistics.resampling import generator
 
 ASKS, ANSWERS = "Q", "A"
@@ -44,10 +45,8 @@ _ABSENT = tuple(
 _SLOT, _SIDE = "_", "SIDE"
 
 
-class SceneOptions(BaseModel):
+class SceneOptions(Record):
     """What is shown and how much is said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sprites: Path | None = Field(
         default=None,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.corpus import toywords as words
+from groundscope.record import Record
 
 
 class Kind(StrEnum):
@@ -23,13 +24,11 @@ class Kind(StrEnum):
 _INVENTORY = {Kind.NOUN: words.NOUNS, Kind.VERB: words.VERBS, Kind.ADJECTIVE: words.ADJECTIVES}
 
 
-class ToyWorldOptions(BaseModel):
+class ToyWorldOptions(Record):
     """Size and dials of the toy world.
 
     The defaults make a world of which a small Transformer learns the words in a few hundred steps.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     documents: int = Field(default=8000, ge=1, description="Number of documents.")
     scenes: int = Field(default=6, ge=1, description="Scenes per document.")

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from groundscope.mechanism.controls import random_heads
@@ -30,15 +30,14 @@ from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import target_surprisal
 from groundscope.models.base import LanguageModel
+from groundscope.record import Record
 
 CONTROLS = ("random", "layer-matched")
 """From the whole model, or as many per layer as were found there."""
 
 
-class CausalOptions(BaseModel):
+class CausalOptions(Record):
     """How heads are removed and what they are compared with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ablation: Ablation = Field(default=Ablation.ZERO, description="what stands in for a removed head's output")
     draws: int = Field(default=20, ge=1, description="random control sets per prompt and kind of control")

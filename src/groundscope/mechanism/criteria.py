@@ -10,12 +10,13 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.attention_flow import AttentionFlow
 from groundscope.mechanism.saliency import Saliency
+from groundscope.record import Record
 
 
 class Role(StrEnum):
@@ -25,10 +26,8 @@ class Role(StrEnum):
     GATHER = "gather"
 
 
-class CriterionOptions(BaseModel):
+class CriterionOptions(Record):
     """How heads are told apart."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(default=0.3, gt=0, le=1, description="least share of a head's |saliency| for a role")
     sweep: tuple[float, ...] = Field(

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs
@@ -22,6 +22,7 @@ from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.inspect_picture import BOX_CRITERION, saliency_in_parts
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
+from groundscope.record import Record
 from groundscope.statistics.resampling import generator
 from groundscope.tables import Column, TableSchema
 
@@ -45,10 +46,8 @@ DETECTED = TableSchema(
 )
 
 
-class DetectOptions(BaseModel):
+class DetectOptions(Record):
     """How heads are found over pictures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     criterion: CriterionOptions = Field(default=BOX_CRITERION, description="when a head reads a box")
     frequency: float = Field(default=0.3, gt=0, le=1, description="least share of pictures for the stable set")

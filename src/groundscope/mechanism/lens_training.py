@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
@@ -17,15 +17,14 @@ from groundscope.mechanism.lens_regression import fit_by_regression
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
+from groundscope.record import Record
 from groundscope.training.order import DataOrder
 
 Chunks = Int[np.ndarray, "chunk time"]
 
 
-class LensOptions(BaseModel):
+class LensOptions(Record):
     """How a lens is trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["tuned", "linear"] = Field(
         default="tuned",

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Bool, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from groundscope.errors import TableError
@@ -37,13 +37,12 @@ from groundscope.mechanism.keep import KEEP, keep_table
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import Saliency, saliency
 from groundscope.models.base import LanguageModel
+from groundscope.record import Record
 from groundscope.tables import TableSchema
 
 
-class MechanismOptions(BaseModel):
+class MechanismOptions(Record):
     """What is computed of each checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     criterion: CriterionOptions = Field(default=CriterionOptions(), description="how heads are told apart")
     causal: CausalOptions = Field(default=CausalOptions(), description="how heads are removed and compared")

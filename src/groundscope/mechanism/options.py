@@ -2,17 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from groundscope.mechanism.lens_training import LensOptions
 from groundscope.mechanism.measure import MechanismOptions
+from groundscope.record import Record
 from groundscope.trajectory.at import AT, At
 
 
-class PromptOptions(BaseModel):
+class PromptOptions(Record):
     """Which of the study's words and contexts become prompts: every word in every context, or a part of these."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     contexts: int | None = Field(default=None, ge=1, description="the first so many contexts of each word; none: all")
     prompts: int | None = Field(
@@ -39,14 +38,12 @@ class MechanismStudy(MechanismOptions):
     )
 
 
-class LensStudy(BaseModel):
+class LensStudy(Record):
     """Lenses in a study.
 
     The defaults cost 10 seconds of two CPU cores per checkpoint of a model of 4 layers of 128 with a vocabulary of ten
     thousand.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: At = Field(default="all", description=AT)
     kinds: tuple[Literal["logit", "tuned", "linear"], ...] = Field(

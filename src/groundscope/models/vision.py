@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
@@ -24,16 +24,15 @@ from groundscope.corpus.boxes import Patches, Size, View, centre_cropped, padded
 from groundscope.errors import ModelError
 from groundscope.files import atomic_file, read_json, sha256_file
 from groundscope.models.hub import no_progress_bar
+from groundscope.record import Record
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _UNUSED = ("pooler", "mask_token", "head")
 """Weights that no patch's feature depends on; a checkpoint may lack them."""
 
 
-class EncoderOptions(BaseModel):
+class EncoderOptions(Record):
     """Which encoder, and how it is shown a picture."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="folder or repository of a ViT (DINOv2, ViT, CLIP, SigLIP, ...)")
     revision: str | None = Field(default=None, description="branch, tag or commit of a repository")

@@ -6,13 +6,11 @@ from importlib.resources import files
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from groundscope.record import Record
 
 FILE = "paper.yaml"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Grade(StrEnum):
@@ -43,7 +41,7 @@ class Direction(StrEnum):
     """No effect: the equivalence test of table ``mechanism_conclusions``."""
 
 
-class Measure(_Part):
+class Measure(Record):
     """Where our number comes from: a reader of `groundscope.reproduction.measured`, and what it is asked."""
 
     kind: Literal[
@@ -54,7 +52,7 @@ class Measure(_Part):
     direction: Literal["env2lan", "lan2env"] = "env2lan"
 
 
-class Point(_Part):
+class Point(Record):
     """One published number; ``value`` is None where the authors state the direction alone."""
 
     value: float | None = None
@@ -69,7 +67,7 @@ class Point(_Part):
         return self.value if self.value is None or self.high is None else (self.value + self.high) / 2
 
 
-class Quantity(_Part):
+class Quantity(Record):
     """A series of published numbers that one measure answers."""
 
     key: str
@@ -97,14 +95,14 @@ class Quantity(_Part):
         return self
 
 
-class Title(_Part):
+class Title(Record):
     """An experiment in words, and where it was published."""
 
     title: str
     place: str
 
 
-class Paper(_Part):
+class Paper(Record):
     """Everything that is held against the paper."""
 
     source: str

@@ -20,6 +20,7 @@ from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.options import LensStudy, MechanismStudy
 from groundscope.models.presets import preset
 from groundscope.models.vision import EncoderOptions
+from groundscope.record import Record
 from groundscope.study.explain import explain
 from groundscope.training.config import TrainConfig
 from groundscope.training.schedule import checkpoint_steps
@@ -29,13 +30,7 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Section(BaseModel):
-    """A part of a study file: immutable, and no key beyond those it names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ToyWorldSource(Section):
+class ToyWorldSource(Record):
     """The generated world that ships with the package."""
 
     source: Literal["toyworld"]
@@ -43,7 +38,7 @@ class ToyWorldSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(length=128), description="vocabulary and chunks")
 
 
-class ChatSource(Section):
+class ChatSource(Record):
     """CHAT files as TalkBank ships them."""
 
     source: Literal["chat"]
@@ -52,7 +47,7 @@ class ChatSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
-class JsonlSource(Section):
+class JsonlSource(Record):
     """One JSON object per utterance."""
 
     source: Literal["jsonl"]
@@ -61,7 +56,7 @@ class JsonlSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
-class VisdialSource(Section):
+class VisdialSource(Record):
     """Dialogues about pictures that captions describe: Visual Dialog, VisPro, and captions alone (COCO)."""
 
     source: Literal["visdial"]
@@ -72,7 +67,7 @@ class VisdialSource(Section):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
-class ScenesSource(Section):
+class ScenesSource(Record):
     """Composed pictures and talk about them, seen through frozen vision encoders; each model is trained with each."""
 
     source: Literal["scenes"]
@@ -87,7 +82,7 @@ class ScenesSource(Section):
     cache: Path | None = Field(default=None, description="folder of features by picture hash; none: computed anew")
 
 
-class BuiltSource(Section):
+class BuiltSource(Record):
     """A corpus directory made by ``groundscope corpus``."""
 
     source: Literal["built"]
@@ -114,7 +109,7 @@ class ModelSettings(BaseModel):
         return dict(self.model_extra or {})
 
 
-class StatisticsOptions(Section):
+class StatisticsOptions(Record):
     """How the measurements become evidence."""
 
     resamples: int = Field(
@@ -124,7 +119,7 @@ class StatisticsOptions(Section):
     seed: int = Field(default=0, description="seed of resampling")
 
 
-class Study(Section):
+class Study(Record):
     """A whole study: corpus, models, seeds, training, and what is measured."""
 
     name: str = Field(pattern=f"^{NAME}$", description="name of the run's folder")

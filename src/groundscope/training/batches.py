@@ -21,18 +21,20 @@ class Share:
     processes: int
     accumulate: int
 
-    def of(self, batch: Int[np.ndarray, " batch"]) -> list[Int[np.ndarray, " part"]]:
-        """Return this process's pieces; the pieces of all processes are the batch, each chunk once.
+    def refuse_uneven(self, batch_size: int) -> None:
+        """Raise GroundscopeError when the batch cannot be cut into equal pieces.
 
-        Raises GroundscopeError when the batch cannot be cut into equal pieces, since the mean over pieces would
-        then not be the mean over the batch.
+        The mean over pieces would then not be the mean over the batch.
         """
         pieces = self.processes * self.accumulate
-        if len(batch) % pieces:
+        if batch_size % pieces:
             raise GroundscopeError(
-                f"batch_size ({len(batch)}) cannot be cut into equal parts for {self.processes} processes x "
+                f"batch_size ({batch_size}) cannot be cut into equal parts for {self.processes} processes x "
                 f"accumulate {self.accumulate}; make it a multiple of {pieces}."
             )
+
+    def of(self, batch: Int[np.ndarray, " batch"]) -> list[Int[np.ndarray, " part"]]:
+        """Return this process's pieces; the pieces of all processes are the batch, each chunk once."""
         return [
             batch.reshape(self.accumulate, self.processes, -1)[piece, self.rank] for piece in range(self.accumulate)
         ]

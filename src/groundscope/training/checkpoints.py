@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from groundscope.errors import GroundscopeError
 from groundscope.files import atomic_directory, read_json, sha256_file, write_json
+from groundscope.record import Record
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class CheckpointCard(BaseModel):
+class CheckpointCard(Record):
     """What is known of a checkpoint without opening its weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     step: int = Field(description="optimizer steps done")
     tokens_seen: int = Field(description="training tokens read up to this step, repetitions included")
     weight_hash: str = Field(description="SHA-256 of model.safetensors")

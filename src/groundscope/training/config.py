@@ -2,30 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from groundscope.record import Record
 
 
-class Every(BaseModel):
+class Every(Record):
     """A checkpoint each ``every`` steps, from step 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     every: PositiveInt = Field(description="steps between two checkpoints")
 
 
-class Log(BaseModel):
+class Log(Record):
     """``log`` checkpoints per run: step 0, then evenly spaced on a logarithmic axis up to the last step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     log: Annotated[int, Field(ge=2)] = Field(description="checkpoints per run, the first and the last included")
 
 
 CheckpointRule = Literal["paper"] | Every | Log | tuple[NonNegativeInt, ...]
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Record):
     """One training run, apart from its model, its corpus and its seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: PositiveInt = Field(default=20_000, description="optimizer steps of the whole run")
     batch_size: PositiveInt = Field(default=16, description="sequences per optimizer step, over all processes")

@@ -59,7 +59,7 @@ def train(
         provenance=dict(provenance or {}),
     )
     share = Share(fabric.global_rank, fabric.world_size, config.accumulate)
-    share.of(card.order.chunks_at(0))  # refuses an impossible division before anything is written
+    share.refuse_uneven(config.batch_size)
     progress = progress if progress and fabric.is_global_zero else Progress(quiet=True)
 
     with only_writer(out) if fabric.is_global_zero else nullcontext():

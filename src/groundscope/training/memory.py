@@ -80,11 +80,11 @@ def explain_shortage(config: TrainConfig, processes: int, out: Path) -> Iterator
 
 def _advice(config: TrainConfig, processes: int) -> str:
     share = config.batch_size // processes
-    finer = [parts for parts in range(config.accumulate + 1, share + 1) if share % parts == 0]
-    if not finer:
+    finer = next((parts for parts in range(config.accumulate + 1, share + 1) if share % parts == 0), None)
+    if finer is None:
         return "Each part of a batch is one sequence already: use shorter chunks, a smaller model or more devices."
     return (
-        f"Set accumulate: {finer[0]} (now {config.accumulate}) and run again: it goes on where it stopped, with the "
+        f"Set accumulate: {finer} (now {config.accumulate}) and run again: it goes on where it stopped, with the "
         f"same {config.batch_size} sequences per step in smaller parts."
     )
 

@@ -1,6 +1,5 @@
 """What training measures: a row per step that is the same on every run, and the speed, which is not."""
 
-import math
 import time
 from array import array
 from collections.abc import Sequence
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from groundscope.errors import TrainingError
 from groundscope.files import read_json, write_json
 from groundscope.tables import MODEL_COLUMNS, Column, TableSchema, write_table
 from groundscope.training.config import TrainConfig
@@ -35,20 +33,8 @@ class Measurements:
         self.loss = array("d", loss)
         self.gradient_norm = array("d", gradient_norm)
 
-    def add(self, loss: float, gradient_norm: float, config: TrainConfig, kept: int | None) -> None:
-        """Append the next step's measurements.
-
-        Raises TrainingError when one is not finite; ``kept`` is the step of the last checkpoint, for its message.
-        """
-        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            step = len(self.loss)
-            last = "no checkpoint is kept" if kept is None else f"the checkpoint of step {kept} is kept"
-            raise TrainingError(
-                f"Training diverged at step {step}: loss {loss:.4g}, gradient norm {gradient_norm:.4g}, learning "
-                f"rate {learning_rate(step, config):.3g}; {last}. Lower learning_rate (now "
-                f"{config.learning_rate:g}), raise warmup_steps (now {config.warmup_steps}) or lower clip (now "
-                f"{config.clip}), and train into a new folder."
-            )
+    def add(self, loss: float, gradient_norm: float) -> None:
+        """Append the next step's measurements."""
         self.loss.append(loss)
         self.gradient_norm.append(gradient_norm)
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Int, Shaped
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, sha256_json, write_json
+from groundscope.record import Record
 from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
 from groundscope.training.order import DataOrder
 from groundscope.training.schedule import checkpoint_steps
@@ -27,10 +28,9 @@ SPEED = "speed.json"
 LOCK = ".lock"
 
 
-class CorpusFacts(BaseModel):
+class CorpusFacts(Record):
     """What a run depends on of its chunks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     n_chunks: int = Field(description="training sequences")
     length: int = Field(description="tokens of each")
     sha256: str = Field(description="SHA-256 of the chunks' int32 tokens, row by row")
@@ -49,10 +49,9 @@ class CorpusFacts(BaseModel):
         )
 
 
-class RunCard(BaseModel):
+class RunCard(Record):
     """run.json: everything that a run's weights follow from, and where it came from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     arch: str = Field(description="name of the model in tables")
     seed: int = Field(ge=0, description="seed of initialisation, data order and dropout")
     precision: str = Field(description="fp32 or bf16, as used")

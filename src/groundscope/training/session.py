@@ -15,6 +15,7 @@ from groundscope.errors import StoppedError, TrainingError
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.training.checkpoints import write_checkpoint
+from groundscope.training.divergence import refuse_broken_weights, refuse_divergence
 from groundscope.training.memory import DiskNeed, refuse_full_disk, size
 from groundscope.training.metrics import Measurements, Speed
 from groundscope.training.objective import NextTokenLoss, clip_gradients, make_optimizer
@@ -153,7 +154,8 @@ class Session:
     def _record(self, measured: Float[Tensor, " 2"], tracker: Tracker) -> None:
         loss, norm = measured.tolist()
         step = len(self.measurements.loss)
-        self.measurements.add(loss, norm, self.card.training, self.kept)
+        refuse_divergence(step, loss, norm, self.card.training, self.kept)
+        self.measurements.add(loss, norm)
         tracker.log(step, loss_nats=loss, gradient_norm=norm, learning_rate=learning_rate(step, self.card.training))
 
     def _note(self) -> str:
@@ -178,6 +180,7 @@ class Session:
 
     def _keep_checkpoint(self, step: int) -> None:
         weights = gather_weights(self.model)
+        refuse_broken_weights(step, weights, self.card.training, self.kept)
         if self.fabric.is_global_zero:
             write_checkpoint(
                 self.out,
@@ -191,6 +194,7 @@ class Session:
 
     def _keep_state(self, step: int) -> None:
         state = take_snapshot(step, self.model, self.adamw, self.measurements)
+        refuse_broken_weights(step, state.weights, self.card.training, self.kept)
         if self.fabric.is_global_zero:
             write_state(self.out, state, self.card.identity_hash)
             self._write_tables()
