@@ -205,7 +205,7 @@ def test_weights_that_an_update_breaks_are_not_kept(run, monkeypatch, tmp_path, 
 
 
 def test_a_batch_that_no_memory_holds_is_said_to_be_one(run):
-    with pytest.raises(TrainingError, match="Out of memory.*accumulate: 2"):
+    with pytest.raises(TrainingError, match=r"Out of memory.*accumulate: 2"):
         run(batch_size=2**48)
 
 
