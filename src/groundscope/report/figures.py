@@ -26,6 +26,7 @@ from groundscope.report.chart_parts import (
     step_figure,
 )
 from groundscope.report.numbers import decimal, nats, p_value, share, share_interval
+from groundscope.report.seeds import different_courses
 from groundscope.report.style import GREY, Mark, StepAxis
 
 COUNTED = Mark(GREY, "circle")  # the predictor that only counts
@@ -46,7 +47,7 @@ def gain_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxi
         for arch, line in by(rows, "arch"):
             meta, significant = {"arch": arch, "direction": direction}, line["n_significant"] == line["n_seeds"]
             lines.add(line, "gain_nats", arch, marks[arch], meta, _gain_tested, band=GAIN_BOUNDS, filled=significant)
-        for line in _distinct(rows, "counted_gain_nats"):
+        for line in different_courses(rows, "counted_gain_nats"):
             lines.add(
                 line,
                 "counted_gain_nats",
@@ -125,12 +126,6 @@ def loss_figure(loss: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -
         )
     lines.name_ends()
     return figure
-
-
-def _distinct(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:
-    """One model's rows for each different course of ``column``: models that saw the same data share one."""
-    lines = {tuple(line[column].round(4)): line for _, line in reversed(list(by(rows.drop_nulls(column), "arch")))}
-    return list(lines.values())[::-1]
 
 
 def _gain_tested(row: dict) -> str:
