@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -176,3 +177,42 @@ def test_encoders_must_agree_on_positions(run):
     options = read_record(run / "corpus", "vit").options
     with pytest.raises(StudyError, match="different numbers of positions"):
         load_encoders({"a": options, "b": options.model_copy(update={"canvas": 14})})
+
+
+def test_lenses_read_the_tests_of_behaviour_and_end_at_what_the_model_says(run):
+    lens = read_table(run / "tables/lens.parquet", SCHEMAS["lens"])
+    assert {*lens["lens"]} == {"logit", "tuned"}
+    assert {*lens["step"]} == {0, 4}
+    last = lens.filter(pl.col("layer") == pl.col("layer").max(), lens="tuned")
+    surprisal = read_table(run / "tables/surprisal.parquet", SCHEMAS["surprisal"])
+    by = ["arch", "step", "word", "condition"]
+    said = surprisal.group_by(by).agg(pl.col("surprisal_nats").mean().alias("said"))
+    both = last.join(said, on=by)
+    assert len(both) == len(last) == 2 * 2 * 6 * 2  # models, checkpoints, words, conditions
+    assert both["surprisal_nats"].to_list() == pytest.approx(both["said"].to_list(), abs=1e-5)
+    fit = read_table(run / "tables/lens_fit.parquet", SCHEMAS["lens_fit"])
+    assert 0 < fit["trained_tokens"].max() <= 24 * (40 - 16)  # pictures x what is not before a patch
+
+
+def test_the_viewer_holds_what_an_inspection_of_the_same_picture_finds(run):
+    world, tests = seeing_corpus.tests_of(load_study(run.parent / "study.yaml"))
+    shown = read_table(run / "tables/pictures_shown.parquet", SCHEMAS["pictures_shown"]).filter(arch="vlm.vit")
+    assert shown["word"].to_list() == [*world.words, *world.words[:4]]
+    assert shown["held_out"].to_list() == [False] * 6 + [True] * 4
+    saliency = read_table(run / "tables/picture_saliency.parquet", SCHEMAS["picture_saliency"])
+    assert len(saliency) == 2 * 2 * 10 * 2 * 3  # models, checkpoints, pictures, layers, heads and all together
+    number = shown["picture"][7]
+    asked = tests[number]
+    sight = open_sight(run / "train/vlm.vit/seed-1")
+    model, (question,) = ready(sight, [PictureQuestion(world.render(asked.match), asked.frame, asked.word, asked.box)])
+    found = inspect_picture(model, question.prompt)
+    here = saliency.filter(arch="vlm.vit", step=4, picture=number)
+    assert here["surprisal_nats"].to_list() == pytest.approx([found.surprisal] * 6, abs=1e-5)
+    heads = here.drop_nulls("head").sort("layer", "head")
+    assert np.array(heads["saliency_nats"].to_list()) == pytest.approx(np.abs(found.maps), abs=1e-7)
+    known = {head.name: head for head in found.heads}
+    for row in heads.iter_rows(named=True):
+        head = known[f"L{row['layer']}H{row['head']}"]
+        assert (row["box_share"], row["box_nats"]) == pytest.approx((head.share, head.flow), abs=1e-5)
+    whole = here.filter(pl.col("head").is_null(), layer=1)["saliency_nats"][0]
+    assert whole.to_list() == pytest.approx(np.abs(found.maps[2:].sum(axis=0)).tolist(), abs=1e-7)
