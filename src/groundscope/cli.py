@@ -226,7 +226,7 @@ def inspect(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-    image: Annotated[Path | None, typer.Option(help="A picture, for a vision-language model; wants --box.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture, for a model that sees; wants --box.")] = None,
     box: Annotated[str | None, typer.Option(help="The thing's box in the picture: x,y,w,h in pixels.")] = None,
     box_threshold: Annotated[
         float, typer.Option(min=0.01, max=1, help="Least share of patch-to-word saliency from the box.")
@@ -236,7 +236,8 @@ def inspect(
 ) -> None:
     """Inspect one prompt in any causal language model: surprisal by layer, saliency, heads and their removal.
 
-    With --image and --box in a vision-language model: which heads take the word from the box.
+    With --image and --box, in a vision-language model or a training of a study of pictures: which heads take the word
+    from the box.
     """
     import json
 
@@ -246,7 +247,7 @@ def inspect(
         typer.echo(
             inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
-                threshold=box_threshold, draws=draws, page=overlay,
+                threshold=box_threshold, draws=draws, page=overlay, vocabulary=vocabulary,
             )
         )  # fmt: skip
         return
@@ -278,7 +279,9 @@ def inspect(
 
 @app.command()
 def detect(
-    model: Annotated[str, typer.Option(help="A vision-language model: a Hugging Face name or a folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model that sees: a Hugging Face name, a folder, or a training of ours.")
+    ],
     images: Annotated[Path, typer.Option(help="A folder of photographs.")],
     boxes: Annotated[Path, typer.Option(help="COCO's instances JSON, or YOLO's data YAML beside its labels.")],
     prompt: Annotated[str, typer.Option(help="The text up to the thing's word, the same for all.")] = "This is a",
@@ -293,7 +296,7 @@ def detect(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
 ) -> None:
-    """Find the heads of a vision-language model that take words from boxes, over many photographs, and test them."""
+    """Find the heads of a model that sees which take words from boxes, over many photographs, and test them."""
     from groundscope.picture_verbs import detect_heads
 
     for line in detect_heads(

@@ -1,4 +1,4 @@
-"""The section of pictures: does seeing a thing help to predict its word, in a style of training and in one held out?"""
+"""The section of pictures: does seeing a thing help to predict its word, in any style, and where do heads look?"""
 
 import plotly.graph_objects as go
 import polars as pl
@@ -6,8 +6,11 @@ import polars as pl
 from groundscope.report.chart_parts import RULE, Lines, span, step_figure
 from groundscope.report.content import Content, Section
 from groundscope.report.numbers import nats
+from groundscope.report.picture_viewer import picture_data
 from groundscope.report.run import Run
 
+TILES = 24
+"""The viewer's overlays at a time; templates/looks.js has the same number."""
 _LINE = ("arch", "encoder", "projector", "style", "held_out")
 
 
@@ -17,7 +20,18 @@ def _pictures(run: Run) -> Content | None:
         return None
     means = over_words(table)
     last = means.filter(pl.col("step") == pl.col("step").max().over(_LINE))
-    return Content({"rows": last.to_dicts()}, {"pictures": pictures_figure(run, means)})
+    looks = picture_data(run)
+    models = looks.get("models", {}).values()
+    scenes = (run.resolved.get("corpus") or {}).get("scenes") or {}
+    variables = {
+        "rows": last.to_dicts(),
+        "looks": bool(looks),
+        "threshold": looks.get("threshold"),
+        "seeds": sorted({model["seed"] for model in models}),
+        "more": any(len(model["layers"]) > TILES for model in models),
+        "emoji": "sprites" in scenes and scenes["sprites"] is None,
+    }
+    return Content(variables, {"pictures": pictures_figure(run, means)}, {"looks": looks} if looks else {})
 
 
 def over_words(pictures: pl.DataFrame) -> pl.DataFrame:
