@@ -113,7 +113,7 @@ def test_collections(tmp_path, place, file, collection):
         ("bad.tar.gz", b"no gzip", "cannot be read as a tar archive"),
         ("bad.tar.xz", b"no xz", "cannot be read as a tar archive"),
         ("hollow.tar.xz", lzma.compress(b"no tar" * 1000), "cannot be read as a tar archive"),
-        ("nothing.tar.gz", gzip.compress(b""), "cannot be read as a tar archive"),
+        ("nothing.tar.gz", gzip.compress(b"", mtime=0), "cannot be read as a tar archive"),
     ],
 )
 def test_what_is_no_source_is_said_in_one_line(tmp_path, name, content, message):
