@@ -45,6 +45,7 @@ from groundscope.study.cells.seeing_corpus import cells as corpus_cells
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import LOSS_PART, Point
 from groundscope.study.config import ModelSettings, ScenesSource, Study
+from groundscope.study.disk import refuse_full_disk
 from groundscope.tables import read_table
 from groundscope.training.config import FREE_TO_CHANGE
 from groundscope.training.loop import train
@@ -161,6 +162,7 @@ def _mechanism_options(study: Study) -> MechanismOptions:
 def _train(
     study: Study, run: Path, model: str, encoder: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
+    refuse_full_disk(study, run)
     corpus = PictureCorpus.open(run)
     bank = corpus.bank(encoder, "training")
     settings = ModelSettings.model_validate({**study.models[model].model_dump(), "d_patch": bank.shape[1]})
