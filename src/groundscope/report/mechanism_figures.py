@@ -1,6 +1,7 @@
 """Tables of mechanism and lenses to Plotly figures: layers by steps, shares and effects over steps, thresholds."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
