@@ -130,7 +130,7 @@ def _role_lines(
     say: Callable[[dict], str],
     *,
     filled: str | None = None,
-    **yaxis: str,
+    **yaxis: Any,
 ) -> go.Figure:
     """One line per model and role with its band (``columns``: value, low, high); a role shows in the dash."""
     value, low, high = columns
