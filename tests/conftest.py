@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker per core: more threads would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, by processes that tests start too
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GROUNDSCOPE_JOBS", "1")  # what a study computes, it computes where the test can look
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -37,6 +37,17 @@ StudyFile = Annotated[
     Path | None,
     typer.Argument(help="Study file. Without one: the generated toy world.", metavar="[STUDY.yaml]"),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="GROUNDSCOPE_JOBS",
+        help="Cells computed at once on this machine. Default: one per core, up to four; one with an accelerator.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads per cell. Default: this machine's cores, shared by the jobs.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Replace a setting, e.g. training.steps=300.", metavar="KEY=VALUE"),
@@ -54,12 +65,11 @@ def run(
         bool, typer.Option("--dry-run", help="Show what would be computed and why, on how much disk, for how long.")
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="Where cells are computed: in this process, or on Ray.")
+        Engine, typer.Option(help="Where cells are computed: on this machine, or on Ray.")
     ] = Engine.LOCAL,
     address: Annotated[str, typer.Option(help="Ray's cluster: auto, HOST:PORT, or local to start one here.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads per cell. Default: the cores of this machine.")
-    ] = None,
+    jobs: Jobs = None,
+    threads: Threads = None,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="With Ray: GPUs per cell that runs a model. Default: one, if any.")
     ] = None,
@@ -67,7 +77,7 @@ def run(
 ) -> None:
     """Run a study: corpus, training, measurements, tables and the page. Finished work is never done twice."""
     from groundscope.report.page import write_page
-    from groundscope.study.executors import executor_maker
+    from groundscope.study.executors import here, on_ray
     from groundscope.study.load import load_study
     from groundscope.study.run import plan_run, run_study
     from groundscope.study.selection import Selection
@@ -79,7 +89,8 @@ def run(
         for line in plan_run(loaded, folder, write_page, selection):
             typer.echo(line)
         return
-    make = executor_maker(loaded, ray=engine is Engine.RAY, address=address, threads=threads, gpus=gpus, quiet=quiet)
+    ray = engine is Engine.RAY
+    make = on_ray(loaded, address, threads, gpus, quiet) if ray else here(jobs, threads, quiet)
     page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection, make)
     if page:
         typer.echo(f"The page: {page}")
@@ -108,6 +119,8 @@ def reproduce(
     ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of the paper's study files.")] = Path("studies/paper"),
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    jobs: Jobs = None,
+    threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Reproduce the paper: list its experiments, run one, or write the page of published numbers beside ours."""
@@ -125,10 +138,11 @@ def reproduce(
         return
     from groundscope.report.page import write_page
     from groundscope.reproduction.run import run_experiment
+    from groundscope.study.executors import here
 
-    progress = Progress(quiet=quiet)
     study = experiment(name, studies).study(scale, overrides or ())
-    made = run_experiment(study, out or run_folder(runs, scale, name), runs, write_page, progress)
+    folder, make = out or run_folder(runs, scale, name), here(jobs, threads, quiet)
+    made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
     if made:
         typer.echo(f"The page: {made}")
 
