@@ -1,12 +1,17 @@
 """The page in a real browser: headless Chromium, no network, a profile of its own."""
 
+import base64
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from groundscope.behaviour.pictures import PICTURES
+from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.report.page import write_page
 from groundscope.tables import write_table
@@ -281,3 +286,91 @@ def test_keys_find_leap_and_dim(viewer: Any) -> None:
 def test_sections_link_their_tables(viewer: Any) -> None:
     links = "return [...document.querySelectorAll('section .source a')].map((one) => one.textContent)"
     assert {"evidence.parquet", "gain.parquet", "prompt_saliency.parquet"} <= set(run(viewer, links))
+
+
+@pytest.fixture(scope="module")
+def looking(browser: Any, plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The page of a run that has looked at two pictures of two patches: two checkpoints, one layer of two heads."""
+    folder = tmp_path_factory.mktemp("runs") / "looked"
+    shutil.copytree(plain_run, folder)
+    arch, pixels = "transformer-4", io.BytesIO()
+    Image.new("RGB", (20, 10), (200, 120, 40)).save(pixels, "JPEG")
+    who = {"arch": arch, "seed": 42, "tokens_seen": 0, "weight_hash": "x"}
+    heads = [
+        {
+            **who,
+            "step": step,
+            "picture": picture,
+            "layer": 0,
+            "head": head,
+            "box_share": 0.9 if head == 1 else 0.5,
+            "box_nats": 0.25,
+            "surprisal_nats": 3.0 - picture,
+            "saliency_nats": [1.0, 0.5 * (step > 0)],
+        }
+        for step in (0, 1500)
+        for picture in (0, 1)
+        for head in (None, 0, 1)
+    ]
+    shown = [
+        {
+            "arch": arch,
+            "picture": picture,
+            "word": word,
+            "sentence": "look at the",
+            "style": "ink",
+            "held_out": False,
+            "width": 20,
+            "height": 10,
+            "box": [1, 2, 8, 9],
+            "patches": [0, 0, 10, 10, 10, 0, 20, 10],
+            "jpeg": base64.b64encode(pixels.getvalue()).decode(),
+        }
+        for picture, word in enumerate(("dog", "cup"))
+    ]
+    gained = [
+        {
+            **who,
+            "step": step,
+            "encoder": "vit",
+            "projector": "linear",
+            "style": "ink",
+            "held_out": False,
+            "word": "dog",
+            "n_pictures": 1,
+            "match_nats": 2.0,
+            "mismatch_nats": 3.0,
+            "gain_nats": 1.0,
+            "p": 0.5,
+        }
+        for step in (0, 1500)
+    ]
+    for schema, rows in ((PICTURE_SALIENCY, heads), (PICTURES_SHOWN, shown), (PICTURES, gained)):
+        write_table(folder / "tables" / f"{schema.name}.parquet", schema.frame(rows), schema)
+    browser.get(write_page(folder).resolve().as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def test_heads_are_painted_over_pictures(looking: Any) -> None:
+    captions = "return [...document.querySelectorAll('#looks-tiles .said')].map((one) => one.innerText)"
+    readout = "return document.getElementById('looks-readout').textContent"
+    rectangles = "[...document.querySelectorAll('#looks-tiles .look:last-child rect')]"
+    fills = f"return {rectangles}.map((one) => one.getAttribute('fill'))"
+    found = "return [...document.querySelectorAll('#looks-tiles .found')].length"
+    assert [text.split("\n")[0] for text in run(looking, captions)] == [
+        "“look at the …”",
+        "L0, all heads",
+        "L0H0",
+        "L0H1",
+    ]
+    assert run(looking, found) == 2  # both reach the default threshold
+    assert run(looking, fills) == ["rgb(255 196 0)", "rgb(147 133 60)", None]
+    type_into(looking, "looks-step", "0")
+    assert run(looking, fills)[:2] == ["rgb(255 196 0)", "rgb(38 70 120)"]
+    assert "surprisal of “dog” 3.00 nats" in run(looking, readout)
+    looking.execute_script("document.getElementById('looks-tiles').focus()")
+    looking.switch_to.active_element.send_keys("\ue014")  # right arrow
+    assert "surprisal of “cup” 2.00 nats" in run(looking, readout)
+    loaded = "const [image] = document.querySelectorAll('#looks-tiles image'); return image.getBBox().width"
+    assert run(looking, loaded) == 20

@@ -15,6 +15,8 @@
   };
   const text = (name, className, textContent) => Object.assign(document.createElement(name), { className, textContent });
   const rectangle = ([left, top, right, bottom]) => ({ x: left, y: top, width: right - left, height: bottom - top });
+  const percent = (share) => `${Math.round(100 * share)} %`;
+  const name = (row) => `L${model().layers[row]}H${model().heads[row]}`;
   const shade = (share) => `rgb(${FROM.map((low, at) => Math.round(low + (TOWARDS[at] - low) * share)).join(" ")})`;
 
   function overlay(one, label, values) {
@@ -23,18 +25,17 @@
     view.append(image);
     if (values) {
       image.setAttribute("class", "under");
-      values.forEach((value, at) => view.append(drawn("rect", { ...rectangle(model().patches[at]), fill: shade(value / 255), "fill-opacity": 0.58 })));
+      values.forEach((value, at) => view.append(drawn("rect", { ...rectangle(model().patches[at]), fill: shade(value / 255), class: "patch" })));
     }
     view.append(drawn("rect", { ...rectangle(one.box), class: "box" }));
     return view;
   }
-  function tile(one, caption, under, values, isFound) {
-    const figure = document.createElement("figure");
-    figure.classList.toggle("found", isFound);
-    const words = text("figcaption", "", "");
-    words.append(text("b", "", caption), text("span", "", under));
-    figure.append(overlay(one, `${caption}: ${under}`, values), words);
-    return figure;
+  function tile(one, said, values, isFound) {
+    const whole = text("div", "look", ""), under = text("p", "said", "");
+    whole.classList.toggle("found", isFound);
+    under.append(...said.map((line, at) => text(at ? "span" : "b", "", line)));
+    whole.append(overlay(one, said.join(", "), values), under);
+    return whole;
   }
   function draw() {
     const at = Number(picture.value), step = Number(slider.value), here = model();
@@ -47,18 +48,17 @@
       rows = rows.filter((row) => largest.includes(row));
     }
     tiles.replaceChildren(
-      tile(one, `“${one.sentence} …”`, `${one.word}: ${maps.surprisal.toFixed(2)} nats`, null, false),
+      tile(one, [`“${one.sentence} …”`, `${one.word}: ${maps.surprisal.toFixed(2)} nats`], null, false),
       ...rows.map((row) => {
-        const name = here.heads[row] === null ? `layer ${here.layers[row] + 1}, all heads` : `L${here.layers[row]}H${here.heads[row]}`;
-        const isFound = here.heads[row] !== null && maps.share[row] >= data.threshold;
-        const values = bytes.subarray(row * wide, (row + 1) * wide);
-        return tile(one, name, `${Math.round(100 * maps.share[row])} % from the box, ${maps.nats[row]} nats`, [...values], isFound);
+        const head = here.heads[row], isHead = head !== null;
+        const said = [isHead ? name(row) : `L${here.layers[row]}, all heads`, `${percent(maps.share[row])} from the box`, `${maps.nats[row]} nats`];
+        return tile(one, said, [...bytes.subarray(row * wide, (row + 1) * wide)], isHead && maps.share[row] >= data.threshold);
       }),
     );
-    const found = here.heads.map((head, row) => [head, row]).filter(([head, row]) => head !== null && maps.share[row] >= data.threshold);
-    const names = found.map(([head, row]) => `L${here.layers[row]}H${head}`).join(", ");
+    const found = here.heads.flatMap((head, row) => (head !== null && maps.share[row] >= data.threshold ? [name(row)] : []));
+    const most = percent(data.threshold);
     readout.textContent = `step ${here.steps[step].toLocaleString("en")}: surprisal of “${one.word}” ${maps.surprisal.toFixed(2)} nats; ` +
-      (found.length ? `${names} take${found.length === 1 ? "s" : ""} at least ${Math.round(100 * data.threshold)} % from the box` : "no head takes it from the box");
+      (found.length ? `at least ${most} from the box: ${found.join(", ")}` : `no head takes ${most} from the box`);
   }
   function options(select, labels, kept) {
     select.replaceChildren(...labels.map(([value, label]) => new Option(label, value)));
@@ -66,7 +66,7 @@
   }
   function choose() {
     const here = model(), layers = [...new Set(here.layers)];
-    options(layer, [["all", "all layers"], ...layers.map((number) => [number, `layer ${number + 1}`])], layer.value);
+    options(layer, [["all", "all layers"], ...layers.map((number) => [number, `L${number}`])], layer.value);
     slider.max = here.steps.length - 1;
     slider.value = slider.max;
     draw();
