@@ -13,9 +13,10 @@ from groundscope.mechanism.causal import CausalOptions
 from groundscope.mechanism.causal_table import CAUSAL
 from groundscope.mechanism.detect_pictures import DETECTED, Detection, DetectOptions, detect
 from groundscope.mechanism.inspect_picture import BOX_CRITERION, inspect_picture, inspection_lines
-from groundscope.mechanism.picture_questions import PictureQuestion, questions_of, ready
-from groundscope.models.pretrained_vlm import vlm_from_pretrained
+from groundscope.mechanism.picture_questions import GroundedSight, PictureQuestion, Ready, questions_of, ready
+from groundscope.models.pretrained_vlm import PretrainedVLM, vlm_from_pretrained
 from groundscope.report.overlay import write_overlay_page
+from groundscope.study.sight import is_ours, open_sight
 from groundscope.tables import write_table
 
 
@@ -32,19 +33,24 @@ def inspect_image(
     threshold: float,
     draws: int,
     page: Path | None,
+    vocabulary: Path | None = None,
 ) -> str:
-    """Inspect one picture and word; returns the text for a terminal. Raises an error of exit status 2 for bad input."""
+    """Inspect one picture and word; returns the text for a terminal. Raises an error of exit status 2 for bad input.
+
+    ``vocabulary`` is the corpus of a model of ours; none: it stands near the model.
+    """
     if image is None or box is None:
         raise AnalysisError("Give both --image and --box x,y,w,h.")
     picture, place = open_picture(image), parse_box(box)
-    loaded = vlm_from_pretrained(model, revision, device=device, dtype=dtype)
-    batch, patches = ready(loaded, PictureQuestion(picture, prompt, target, place))
+    sight = sight_of(model, revision, device=device, dtype=dtype, vocabulary=vocabulary)
+    seeing, (question,) = ready(sight, [PictureQuestion(picture, prompt, target, place)])
     options = BOX_CRITERION.model_copy(update={"threshold": threshold})
-    found = inspect_picture(loaded, batch, options=options, causal=CausalOptions(draws=draws))
-    lines = "\n".join([f"prompt    {prompt}", f"target    {target}", *inspection_lines(found, threshold=threshold)])
+    found = inspect_picture(seeing, question.prompt, options=options, causal=CausalOptions(draws=draws))
+    told = [*_as_read(sight, question, prompt, target), *inspection_lines(found, threshold=threshold)]
+    lines = "\n".join(told)
     if page is None:
         return lines
-    write_overlay_page(page, found, picture, patches, place, title=f"{target} in {image.name}", lines=lines)
+    write_overlay_page(page, found, picture, question.patches, place, title=f"{target} in {image.name}", lines=lines)
     return f"{lines}\nThe page: {page}"
 
 
@@ -69,19 +75,38 @@ def detect_heads(
     problems: list[Problem] = []
     questions = list(questions_of(photographs_of(images, boxes, problems), prompt, words))[:at_most]
     yield from (f"{problem.file}: {problem.what}: {problem.why}" for problem in problems[:5])
-    loaded = vlm_from_pretrained(model, revision, device=device, dtype=dtype)
-    prompts = [ready(loaded, question, number)[0] for number, question in enumerate(questions)]
+    seeing, asked = ready(sight_of(model, revision, device=device, dtype=dtype), questions)
+    prompts = [question.prompt for question in asked]
     options = DetectOptions(
         criterion=BOX_CRITERION.model_copy(update={"threshold": threshold}),
         frequency=frequency,
         layers_at_once=layers_at_once,
         causal=CausalOptions(unit="prompt", draws=draws),
     )
-    found = detect(loaded, prompts, model.rstrip("/").split("/")[-1], options)
+    found = detect(seeing, prompts, model.rstrip("/").split("/")[-1], options)
     if out is not None:
         write_table(out / "detected_heads.parquet", found.heads, DETECTED)
         write_table(out / "causal.parquet", found.causal, CAUSAL)
     yield from detection_lines(found, len(prompts))
+
+
+def sight_of(
+    model: str, revision: str | None, *, device: str, dtype: str, vocabulary: Path | None = None
+) -> PretrainedVLM | GroundedSight:
+    """Open a model that sees: Hugging Face's by name or folder, or a checkpoint, or a training, of a study of ours."""
+    if is_ours(model):
+        return open_sight(Path(model), revision, vocabulary=vocabulary, device=device, dtype=dtype)
+    return vlm_from_pretrained(model, revision, device=device, dtype=dtype)
+
+
+def _as_read(sight: PretrainedVLM | GroundedSight, question: Ready, prompt: str, target: str) -> list[str]:
+    if isinstance(sight, PretrainedVLM):
+        return [f"prompt    {prompt}", f"target    {target}"]
+    return [
+        f"encoder   {sight.encoder.name}",
+        f"prompt    <doc> [{len(question.patches)} positions of the picture] {' '.join(question.wording.pieces)}",
+        f"target    {question.wording.target_pieces[0]}",
+    ]
 
 
 def detection_lines(found: Detection, pictures: int, shown: int = 10) -> Iterator[str]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from groundscope.errors import AnalysisError
-from groundscope.mechanism.lens import LinearLens, LogitLens, TunedLens, lens_surprisal
+from groundscope.mechanism.lens import LinearLens, LogitLens, TunedLens, lens_surprisal, predicting
 from groundscope.mechanism.lens_divergence import lens_divergence
 from groundscope.mechanism.lens_files import load_lens, save_lens
 from groundscope.mechanism.lens_training import LensOptions, _clipped, lens_fit, train_lens
-from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
+from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build, preset
 
 VOCABULARY = 30
 
@@ -231,6 +231,32 @@ def test_a_regression_begins_far_ahead(model, chunks):
 def test_what_the_data_cannot_give_is_refused_before_training(model, chunks, changes, says):
     with pytest.raises(AnalysisError, match=says):
         train_lens(model, chunks, quick(**changes), seed=0)
+
+
+def test_lenses_are_judged_and_trained_only_where_a_word_is_predicted():
+    sizes = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_patch": 16, "projector": "none", "n_positions": 8}
+    model = build(preset("vlm-4", VOCABULARY, **sizes), 1).eval()
+    model.show(torch.randn(6, 16, generator=torch.Generator().manual_seed(0)))
+    chunks = np.random.default_rng(0).integers(0, VOCABULARY, (12, 8)).astype(np.int32)
+    chunks[:, 1:4] = VOCABULARY + np.random.default_rng(1).integers(0, 6, (12, 3))
+    ids = torch.from_numpy(chunks).long()
+    assert predicting(ids, VOCABULARY).tolist() == [[False] * 3 + [True] * 5] * 12
+    with torch.no_grad():
+        stream = model.residual_stream(ids)
+        final = model(ids).logits[:, 3:].log_softmax(-1).flatten(0, 1)
+        read = [LogitLens.from_model(model)(model, state, 0)[:, 3:].log_softmax(-1).flatten(0, 1) for state in stream]
+    by_hand = torch.stack([(final.exp() * (final - layer)).sum(-1).mean() for layer in read[:-1]])
+    torch.testing.assert_close(lens_fit(model, LogitLens.from_model(model), chunks), by_hand)
+    first = train_lens(model, chunks, quick(steps=1, tokens_per_step=96))[1][0]
+    torch.testing.assert_close(first, by_hand)
+    lens, _ = train_lens(model, chunks, quick(begin="regression", steps=0, regression_tokens=96), seed=0)
+    first, last = (stream[layer][:, 3:].flatten(0, 1).double() for layer in (0, -1))
+    weight = 1 / last.square().mean(dim=1, keepdim=True).sqrt()
+    states, missing = torch.cat([first, torch.ones(len(first), 1)], dim=1) * weight, (last - first) * weight
+    best = torch.linalg.lstsq(states, missing, driver="gelsd").solution
+    found = torch.cat([lens.weight[0].T, lens.bias[0][None]]).double()
+    lost, least = ((states @ answer - missing).square().sum() for answer in (found, best))
+    assert lost <= 1.01 * least + 1e-4
 
 
 def test_a_start_of_another_kind_or_model_is_refused(model, chunks):

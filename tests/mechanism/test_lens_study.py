@@ -7,7 +7,8 @@ import torch
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
-from groundscope.mechanism.lens_study import read_lenses, within
+from groundscope.mechanism.lens_study import fit_lenses, read_lenses, within
+from groundscope.mechanism.lens_table import lens_fit_table
 from groundscope.mechanism.lens_training import LensOptions
 from groundscope.mechanism.options import LensStudy, PromptOptions
 from groundscope.mechanism.prompts import PromptBatch
@@ -42,33 +43,39 @@ def options(**changes):
     return LensStudy(**{"tuned": small, "fit_chunks": 4, "prompts": PromptOptions(), **changes})
 
 
+def fitted_and_read(model, prompts, chunks, settings, starts=None):
+    fitted = fit_lenses(model, chunks, settings, starts)
+    return fitted, read_lenses(model, fitted.lenses, prompts.groups, prompts.words, IDENTITY)
+
+
 def test_the_table_holds_what_the_lens_reads(model, prompts):
-    found = read_lenses(model, prompts, CHUNKS, options(), IDENTITY)
+    fitted, table = fitted_and_read(model, prompts, CHUNKS, options())
     (batch,) = prompts.groups
     own = lens_surprisal(model, LogitLens.from_model(model), batch.input_ids, batch.targets)
     other = lens_surprisal(model, LogitLens.from_model(model), batch.mismatch[2], batch.targets[2].repeat(2)).mean(0)
-    cup = found.lens.filter(lens="logit", word="cup").sort("layer")
+    cup = table.filter(lens="logit", word="cup").sort("layer")
     assert cup.filter(condition="match")["surprisal_nats"].to_list() == pytest.approx(own[2].tolist(), abs=1e-5)
     assert cup.filter(condition="mismatch")["surprisal_nats"].to_list() == pytest.approx(other.tolist(), abs=1e-5)
-    assert set(found.trained) == {"tuned"}
-    assert found.fit.filter(lens="tuned")["trained_tokens"].unique().to_list() == [96]
+    assert set(fitted.trained) == {"tuned"}
+    fit = lens_fit_table(fitted.fits, IDENTITY)
+    assert fit.filter(lens="tuned")["trained_tokens"].unique().to_list() == [96]
 
 
 def test_equal_inputs_give_equal_tables_and_a_start_is_used(model, prompts):
-    first, second = (read_lenses(model, prompts, CHUNKS, options(), IDENTITY) for _ in range(2))
-    assert first.lens.equals(second.lens)
+    (first, table), (_, again) = (fitted_and_read(model, prompts, CHUNKS, options()) for _ in range(2))
+    assert table.equals(again)
     still = options(tuned=LensOptions(begin="regression", steps=0, tokens_per_step=24, regression_tokens=96))
-    going_on = read_lenses(model, prompts, CHUNKS, still, IDENTITY, first.trained)
-    assert going_on.lens.equals(first.lens)
-    alone = read_lenses(model, prompts, CHUNKS, still, IDENTITY)
-    assert not alone.lens.filter(pl.col("lens") == "tuned").equals(first.lens.filter(pl.col("lens") == "tuned"))
+    _, going_on = fitted_and_read(model, prompts, CHUNKS, still, first.trained)
+    assert going_on.equals(table)
+    _, alone = fitted_and_read(model, prompts, CHUNKS, still)
+    assert not alone.filter(pl.col("lens") == "tuned").equals(table.filter(pl.col("lens") == "tuned"))
 
 
 def test_a_small_corpus_shortens_training(model, prompts):
     wanted = options(tuned=LensOptions(begin="regression", steps=100, tokens_per_step=8192), kinds=("tuned", "linear"))
-    found = read_lenses(model, prompts, CHUNKS, wanted, IDENTITY)
-    assert set(found.fit["trained_tokens"]) == {20 * 12}
+    fitted = fit_lenses(model, CHUNKS, wanted)
+    assert {tokens for _, tokens in fitted.fits.values()} == {20 * 12}
     short = within(LensOptions(steps=9, tokens_per_step=30), there=5, time=12)
     assert (short.steps, short.tokens_per_step) == (2, 24)
     with pytest.raises(AnalysisError, match="at least two"):
-        read_lenses(model, prompts, CHUNKS[:1], wanted, IDENTITY)
+        fit_lenses(model, CHUNKS[:1], wanted)

@@ -29,7 +29,7 @@ def test_a_small_llava_of_real_parts_sees_says_and_is_inspected(real_data, tmp_p
     processor.save_pretrained(tmp_path)
     loaded = vlm_from_pretrained(str(tmp_path))
     question = PictureQuestion(Image.new("RGB", (80, 60), (90, 160, 90)), "This is a", "dog", Box(10, 10, 30, 30))
-    batch, patches = ready(loaded, question)
+    _, ((batch, patches, _),) = ready(loaded, [question])
     assert len(patches) == 16 == int(batch.scene.sum())
     found = inspect_picture(loaded, batch)
     assert len(found.names) == 36

@@ -1,15 +1,28 @@
 """A study of pictures end to end, small: generated drawings, a tiny encoder and its random twin, two checkpoints."""
 
+import shutil
+
+import numpy as np
 import polars as pl
 import pytest
 import torch
 import transformers as hf
 
+from groundscope.behaviour.pictures import picture_prompts, read_pictures
+from groundscope.errors import ModelError, StudyError
+from groundscope.files import read_json, write_json
+from groundscope.mechanism.inspect_picture import inspect_picture
+from groundscope.mechanism.picture_questions import PictureQuestion, ready, spoken
+from groundscope.picture_verbs import inspect_image
 from groundscope.progress import Progress
+from groundscope.study.cells import seeing_corpus
+from groundscope.study.cells.seeing_corpus import PictureCorpus
+from groundscope.study.encoders import ENCODERS, load_encoders, read_record
 from groundscope.study.engine import run_cells
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
 from groundscope.study.selection import Selection
+from groundscope.study.sight import is_ours, open_sight
 from groundscope.tables import SCHEMAS, read_table
 
 STUDY = """
@@ -86,3 +99,120 @@ def test_the_criterion_is_that_of_boxes(run):
     roles = read_table(run / "tables/head_roles.parquet", SCHEMAS["head_roles"])
     assert {*roles["threshold"]} == {0.5, 0.7, 0.9}
     assert "gather" not in {*roles["criterion"]}
+
+
+def test_a_checkpoint_is_inspected_by_the_pixels_as_it_was_measured_by_its_bank(run):
+    study, corpus = load_study(run.parent / "study.yaml"), PictureCorpus.open(run)
+    world, tests = seeing_corpus.tests_of(study)
+    asked = tests[3]
+    for encoder in ("vit", "blind"):
+        sight = open_sight(run / "train" / f"vlm.{encoder}" / "seed-1", "step4")
+        question = PictureQuestion(world.render(asked.match), asked.frame, asked.word, asked.box)
+        model, (prompt,) = ready(sight, [question])
+        found = inspect_picture(model, prompt.prompt)
+        model.show(torch.from_numpy(corpus.bank(encoder, "tests")))
+        groups = picture_prompts(tests, corpus.vocabulary, corpus.looks(encoder, 56))
+        assert found.surprisal == pytest.approx(read_pictures(model, groups).match[3], abs=1e-5)
+        assert prompt.prompt.ground.sum() == next(
+            group.ground[group.numbers.tolist().index(3)].sum() for group in groups if 3 in group.numbers
+        )
+
+
+def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
+    world, tests = seeing_corpus.tests_of(load_study(run.parent / "study.yaml"))
+    world.render(tests[0].match).save(tmp_path / "a.png")
+    box = ",".join(str(side) for side in (tests[0].box.x, tests[0].box.y, tests[0].box.width, tests[0].box.height))
+    asked = {"revision": None, "device": "cpu", "dtype": "float32", "threshold": 0.01, "draws": 2}
+    final = run / "train/vlm.vit/seed-1/checkpoints/step-00000004"
+    assert is_ours(str(final))
+    assert not is_ours(str(run.parent / "vit"))
+    page = tmp_path / "page.html"
+    lines = inspect_image(
+        str(final), tmp_path / "a.png", box, "look at the", tests[0].word, page=page, vocabulary=run / "corpus", **asked
+    )
+    assert "[16 positions of the picture] <A> look<LAN> at<LAN> the<LAN>" in lines
+    assert f"target    {tests[0].word}<LAN>" in lines
+    assert page.read_text().count("<img") == 4  # heads
+
+
+def test_words_about_pictures_are_spoken(run):
+    vocabulary = PictureCorpus.open(run).vocabulary
+    assert spoken(vocabulary, "look at the", "disc").pieces == ("<A>", "look<LAN>", "at<LAN>", "the<LAN>")
+    assert spoken(vocabulary, "<Q> where<LAN> is", "the<LAN>").pieces == ("<Q>", "where<LAN>", "is<LAN>")
+    with pytest.raises(ModelError, match="Did you mean 'disc<LAN>'"):
+        spoken(vocabulary, "look at the", "disk")
+
+
+def test_an_encoder_that_cannot_be_found_is_told(run, tmp_path):
+    training = run / "train/vlm.vit/seed-1"
+    with pytest.raises(
+        ModelError, match=r"is a run; name one of its trainings: .*vlm\.blind/seed-1, .*vlm\.vit/seed-1\."
+    ):
+        open_sight(run)
+    with pytest.raises(ModelError, match="is none"):
+        open_sight(training, "last")
+    shutil.copytree(training / "checkpoints/step-00000004", tmp_path / "a" / "b" / "alone")
+    with pytest.raises(ModelError, match="where its training left it"):
+        open_sight(tmp_path / "a" / "b" / "alone")
+    with pytest.raises(StudyError, match="which encoders"):
+        read_record(tmp_path, "vit")
+    with pytest.raises(StudyError, match=r"knows no encoder 'vti'.*Did you mean 'vit'"):
+        read_record(run / "corpus", "vti")
+    write_json(tmp_path / ENCODERS, {"vit": "vit"})
+    with pytest.raises(StudyError, match="in a form that is read here"):
+        read_record(tmp_path, "vit")
+
+
+def test_another_encoder_in_the_place_of_the_first_is_refused(run, tmp_path):
+    other = tmp_path / "corpus"
+    shutil.copytree(run / "corpus", other)
+    records = read_json(other / ENCODERS)
+    records["vit"]["identity"] = "0" * 64
+    write_json(other / ENCODERS, records)
+    with pytest.raises(ModelError, match="is not the one through which this corpus was seen"):
+        open_sight(run / "train/vlm.vit/seed-1", vocabulary=other)
+
+
+def test_encoders_must_agree_on_positions(run):
+    options = read_record(run / "corpus", "vit").options
+    with pytest.raises(StudyError, match="different numbers of positions"):
+        load_encoders({"a": options, "b": options.model_copy(update={"canvas": 14})})
+
+
+def test_lenses_read_the_tests_of_behaviour_and_end_at_what_the_model_says(run):
+    lens = read_table(run / "tables/lens.parquet", SCHEMAS["lens"])
+    assert {*lens["lens"]} == {"logit", "tuned"}
+    assert {*lens["step"]} == {0, 4}
+    last = lens.filter(pl.col("layer") == pl.col("layer").max(), lens="tuned")
+    surprisal = read_table(run / "tables/surprisal.parquet", SCHEMAS["surprisal"])
+    by = ["arch", "step", "word", "condition"]
+    said = surprisal.group_by(by).agg(pl.col("surprisal_nats").mean().alias("said"))
+    both = last.join(said, on=by)
+    assert len(both) == len(last) == 2 * 2 * 6 * 2  # models, checkpoints, words, conditions
+    assert both["surprisal_nats"].to_list() == pytest.approx(both["said"].to_list(), abs=1e-5)
+    fit = read_table(run / "tables/lens_fit.parquet", SCHEMAS["lens_fit"])
+    assert 0 < fit["trained_tokens"].max() <= 24 * (40 - 16)  # pictures x what is not before a patch
+
+
+def test_the_viewer_holds_what_an_inspection_of_the_same_picture_finds(run):
+    world, tests = seeing_corpus.tests_of(load_study(run.parent / "study.yaml"))
+    shown = read_table(run / "tables/pictures_shown.parquet", SCHEMAS["pictures_shown"]).filter(arch="vlm.vit")
+    assert shown["word"].to_list() == [*world.words, *world.words[:4]]
+    assert shown["held_out"].to_list() == [False] * 6 + [True] * 4
+    saliency = read_table(run / "tables/picture_saliency.parquet", SCHEMAS["picture_saliency"])
+    assert len(saliency) == 2 * 2 * 10 * 2 * 3  # models, checkpoints, pictures, layers, heads and all together
+    number = shown["picture"][7]
+    asked = tests[number]
+    sight = open_sight(run / "train/vlm.vit/seed-1")
+    model, (question,) = ready(sight, [PictureQuestion(world.render(asked.match), asked.frame, asked.word, asked.box)])
+    found = inspect_picture(model, question.prompt)
+    here = saliency.filter(arch="vlm.vit", step=4, picture=number)
+    assert here["surprisal_nats"].to_list() == pytest.approx([found.surprisal] * 6, abs=1e-5)
+    heads = here.drop_nulls("head").sort("layer", "head")
+    assert np.array(heads["saliency_nats"].to_list()) == pytest.approx(np.abs(found.maps), abs=1e-7)
+    known = {head.name: head for head in found.heads}
+    for row in heads.iter_rows(named=True):
+        head = known[f"L{row['layer']}H{row['head']}"]
+        assert (row["box_share"], row["box_nats"]) == pytest.approx((head.share, head.flow), abs=1e-5)
+    whole = here.filter(pl.col("head").is_null(), layer=1)["saliency_nats"][0]
+    assert whole.to_list() == pytest.approx(np.abs(found.maps[2:].sum(axis=0)).tolist(), abs=1e-7)

@@ -130,7 +130,7 @@ def _worded(subject: Subject, model: LanguageModel, question: Question) -> tuple
         tokenizer = model.tokenizer
         wording = word_prompt(tokenizer, question.prompt, question.target, question.ground, target_pieces="sum")
         return wording, lambda number: repr(tokenizer.decode([number]))  # type: ignore[union-attr]
-    tokens = Vocabulary.load(_vocabulary(Path(subject.model), question.vocabulary)).tokens
+    tokens = Vocabulary.load(vocabulary_near(Path(subject.model), question.vocabulary)).tokens
     if len(tokens) != len(model.unembedding):
         raise ModelError(
             f"The vocabulary has {len(tokens)} entries, the model {len(model.unembedding)}: it is another corpus's. "
@@ -139,7 +139,11 @@ def _worded(subject: Subject, model: LanguageModel, question: Question) -> tuple
     return word_listed(tokens, question.prompt, question.target, question.ground), lambda number: tokens[number]
 
 
-def _vocabulary(model: Path, named: Path | None) -> Path:
+def vocabulary_near(model: Path, named: Path | None = None) -> Path:
+    """Return the vocabulary.json of a checkpoint or training of ours: ``named`` (or in it), or one near the model.
+
+    Raises ModelError where there is none.
+    """
     if named is not None:
         place = named / "vocabulary.json" if named.is_dir() else named
         if not place.is_file():

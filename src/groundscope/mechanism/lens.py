@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from groundscope.errors import AnalysisError
@@ -157,6 +157,14 @@ def check_fit(lens: Lens, model: LanguageModel) -> None:
             f"This lens reads {found[0]} layers of width {found[1]}, the model has {want[0]} of width {want[1]}: "
             "it was made for another model."
         )
+
+
+def predicting(ids: Int[Tensor, "chunk time"], vocabulary: int) -> Bool[Tensor, "chunk time"]:
+    """Return where a word is predicted: everywhere but before an id beyond the vocabulary, a patch of a picture.
+
+    A model never learns what to expect there (`training.objective`), so a lens has nothing to agree with.
+    """
+    return torch.nn.functional.pad(ids[:, 1:] < vocabulary, (0, 1), value=True)
 
 
 def stream_width(model: LanguageModel) -> int:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from groundscope.mechanism.lens import TunedLens
+from groundscope.mechanism.lens import TunedLens, predicting
 from groundscope.models.base import LanguageModel
 
 RIDGE = 1e-4
@@ -27,7 +27,8 @@ def fit_by_regression(model: LanguageModel, lens: TunedLens, batches: Iterable[I
     gram, moment = None, None
     with torch.no_grad():
         for ids in batches:
-            stream = torch.stack(model.residual_stream(ids.to(model.unembedding.device))).flatten(1, 2).float()
+            ids = ids.to(model.unembedding.device)
+            stream = torch.stack(model.residual_stream(ids))[:, predicting(ids, len(model.unembedding))].float()
             weight = 1 / stream[-1].square().mean(dim=1, keepdim=True).clamp(min=1e-12)
             states, missing = stream[:-1], stream[-1] - stream[:-1]
             if biased:

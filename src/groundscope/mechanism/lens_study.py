@@ -1,46 +1,44 @@
 """One checkpoint through lenses: trained on a study's text, read on its prompts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.head_tables import Identity
-from groundscope.mechanism.lens import Lens, LinearLens, LogitLens, TunedLens, lens_surprisal
-from groundscope.mechanism.lens_table import lens_fit_table, lens_table
+from groundscope.mechanism.lens import Lens, LinearLens, LogitLens, TunedLens, lens_surprisal, predicting
+from groundscope.mechanism.lens_table import lens_table
 from groundscope.mechanism.lens_training import LensOptions, lens_fit, train_lens
 from groundscope.mechanism.options import LensStudy
-from groundscope.mechanism.study_prompts import StudyPrompts
+from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
 from groundscope.statistics.resampling import generator
 
 Chunks = Int[np.ndarray, "chunk time"]
 
 
-class LensReadings(NamedTuple):
-    """The tables of one checkpoint, and the lenses that were trained for it by kind."""
+class FittedLenses(NamedTuple):
+    """The lenses of one checkpoint by kind, and how well each fits."""
 
-    lens: pl.DataFrame
-    """Schema `LENS`."""
-    fit: pl.DataFrame
-    """Schema `LENS_FIT`."""
-    trained: dict[str, TunedLens | LinearLens]
+    lenses: dict[str, Lens]
+    fits: dict[str, tuple[Tensor, int]]
+    """KL to the model in nats per layer, and the tokens trained on: what `lens_fit_table` takes."""
+
+    @property
+    def trained(self) -> dict[str, TunedLens | LinearLens]:
+        """Those that were trained for the checkpoint."""
+        return {kind: lens for kind, lens in self.lenses.items() if isinstance(lens, TunedLens | LinearLens)}
 
 
-def read_lenses(
-    model: LanguageModel,
-    prompts: StudyPrompts,
-    chunks: Chunks,
-    options: LensStudy,
-    identity: Identity,
-    starts: Mapping[str, Lens] | None = None,
-) -> LensReadings:
-    """Train the lenses that the options ask for and read the prompts' targets through them.
+def fit_lenses(
+    model: LanguageModel, chunks: Chunks, options: LensStudy, starts: Mapping[str, Lens] | None = None
+) -> FittedLenses:
+    """Train the lenses that the options ask for.
 
     ``chunks`` are the corpus; a seeded part of them trains the lenses, others tell how well they fit. Where there are
     fewer chunks than the options want, training is shortened to what there is (table `LENS_FIT` holds the tokens).
@@ -64,13 +62,30 @@ def read_lenses(
             needed = _chunks_needed(settings, chunks.shape[1])
             text = _some(chunks, rest[: max(needed, 1)])
             lens, _ = train_lens(model, text, settings, seed=options.prompts.seed, start=start)
-            tokens = min(needed, len(text)) * chunks.shape[1]
+            tokens = int(predicting(torch.from_numpy(text), len(model.unembedding)).sum()) if needed else 0
         lenses[kind], fits[kind] = lens, (lens_fit(model, lens, held_out), tokens)
-    table = lens_table(
-        {kind: _read(model, lens, prompts) for kind, lens in lenses.items()}, *_conditions(prompts), identity
-    )
-    trained = {kind: lens for kind, lens in lenses.items() if isinstance(lens, TunedLens | LinearLens)}
-    return LensReadings(table, lens_fit_table(fits, identity), trained)
+    return FittedLenses(lenses, fits)
+
+
+def read_lenses(
+    model: LanguageModel,
+    lenses: Mapping[str, Lens],
+    groups: Sequence[PromptBatch],
+    words: Sequence[str],
+    identity: Identity,
+) -> pl.DataFrame:
+    """Return table `LENS`: the targets of all prompts and of their mismatches, read at every layer by every lens.
+
+    ``words`` are the targets in the order in which the groups hold their prompts.
+    """
+    others = 0 if groups[0].mismatch is None else groups[0].mismatch.shape[1]
+    conditions = ["match", *["mismatch"] * others]
+    everything = [group.with_mismatches() for group in groups]
+    readings = {
+        kind: torch.cat([lens_surprisal(model, lens, group.input_ids, group.targets) for group in everything])
+        for kind, lens in lenses.items()
+    }
+    return lens_table(readings, conditions * len(words), [word for word in words for _ in conditions], identity)
 
 
 def within(options: LensOptions, there: int, time: int) -> LensOptions:
@@ -94,16 +109,3 @@ def _chunks_needed(options: LensOptions, time: int) -> int:
 def _some(chunks: Chunks, which: Int[np.ndarray, " some"]) -> Int[np.ndarray, "some time"]:
     """Some of the chunks, read from the disk in their order there."""
     return np.asarray(chunks[np.sort(which)])
-
-
-def _read(model: LanguageModel, lens: Lens, prompts: StudyPrompts) -> Float[Tensor, "prompt state"]:
-    everything = [group.with_mismatches() for group in prompts.groups]
-    return torch.cat([lens_surprisal(model, lens, group.input_ids, group.targets) for group in everything])
-
-
-def _conditions(prompts: StudyPrompts) -> tuple[list[str], list[str]]:
-    """What each row of `_read` is: its condition and its word."""
-    others = 0 if prompts.groups[0].mismatch is None else prompts.groups[0].mismatch.shape[1]
-    conditions = ["match", *["mismatch"] * others]
-    words = prompts.words
-    return conditions * len(words), [word for word in words for _ in conditions]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.heads import analysing
-from groundscope.mechanism.lens import LENSES, Lens, check_fit, stream_width
+from groundscope.mechanism.lens import LENSES, Lens, check_fit, predicting, stream_width
 from groundscope.mechanism.lens_divergence import lens_divergence
 from groundscope.mechanism.lens_regression import fit_by_regression
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
@@ -67,6 +67,8 @@ def train_lens(
     progress: Progress | None = None,
 ) -> tuple[Lens, Float[Tensor, "step layer"]]:
     """Return a lens trained by mean ``KL(final || lens)`` over tokens, and that loss in nats at each step and layer.
+
+    Tokens are those before which a word is predicted (`predicting`): all, in text.
 
     Each chunk is read at most once (and once by a regression), in an order that depends on ``seed`` alone. ``start``
     is a lens to go on from, such as the previous checkpoint's, and takes the place of ``options.begin``; it is not
@@ -126,13 +128,14 @@ def lens_fit(model: LanguageModel, lens: Lens, chunks: Chunks, *, budget: int | 
     check_fit(lens, model)
     unembedding = model.unembedding.detach().float()
 
+    text = torch.from_numpy(np.ascontiguousarray(chunks)).long()
+
     def measure(part: slice) -> Tensor:
-        ids = torch.from_numpy(np.ascontiguousarray(chunks[part])).long()
-        return _divergence(model, lens, ids, unembedding) * len(ids)
+        return _divergence(model, lens, text[part], unembedding) * _share(text, part, unembedding)
 
     with analysing(model), torch.no_grad():
-        sums = in_micro_batches(measure, len(chunks), _chunks_at_once(model, lens, chunks.shape[1], budget))
-    return (torch.stack(sums).sum(dim=0) / len(chunks)).cpu()
+        shares = in_micro_batches(measure, len(text), _chunks_at_once(model, lens, text.shape[1], budget))
+    return torch.stack(shares).sum(dim=0).cpu()
 
 
 def _check_supply(chunks: Chunks, options: LensOptions) -> int:
@@ -179,7 +182,7 @@ def _gradients(
     """Return the layers' losses on one batch, and the gradients of their sum by the lens' parameters."""
 
     def part_of(part: slice) -> tuple[Tensor, ...]:
-        loss = _divergence(model, lens, ids[part], unembedding) * (len(ids[part]) / len(ids))
+        loss = _divergence(model, lens, ids[part], unembedding) * _share(ids, part, unembedding)
         return loss.detach(), *torch.autograd.grad(loss.sum(), list(lens.parameters()))
 
     with torch.enable_grad():
@@ -192,10 +195,17 @@ def _divergence(
     model: LanguageModel, lens: Lens, ids: Int[Tensor, "chunk time"], unembedding: Tensor
 ) -> Float[Tensor, " layer"]:
     with torch.no_grad():
-        stream = torch.stack(model.residual_stream(ids.to(unembedding.device))).flatten(1, 2)
+        ids = ids.to(unembedding.device)
+        stream = torch.stack(model.residual_stream(ids))[:, predicting(ids, len(unembedding))]
         final = model.final_norm(stream[-1])
     softcap = getattr(model, "softcap", None)  # wrapped Hugging Face models may have one
     return lens_divergence(lens.readable(model, stream[:-1]), final, unembedding, model.output_bias, softcap)
+
+
+def _share(ids: Int[Tensor, "chunk time"], part: slice, unembedding: Tensor) -> float:
+    """Which share of the chunks' predictions a part of them makes."""
+    counts = predicting(ids, len(unembedding)).sum(dim=1)
+    return float(counts[part].sum() / counts.sum())
 
 
 def _clipped(gradients: Sequence[Float[Tensor, "layer ..."]], clip: float) -> Iterator[Tensor]:

@@ -2,17 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
-from groundscope.corpus.boxes import Box, Patches
+from groundscope.corpus.boxes import Box, Patches, Size
 from groundscope.corpus.photographs import Photograph
+from groundscope.corpus.picture_stream import picture_ids
+from groundscope.corpus.scenes import ANSWERS
+from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.inspect_picture import picture_prompt
 from groundscope.mechanism.prompts import PromptBatch
+from groundscope.models.base import LanguageModel
+from groundscope.models.grounded_vlm import GroundedVLM
 from groundscope.models.pretrained_vlm import PretrainedVLM
-from groundscope.models.wording import word_prompt
+from groundscope.models.vision import VisionEncoder
+from groundscope.models.wording import Wording, word_listed, word_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +33,42 @@ class PictureQuestion:
     box: Box
 
 
-def ready(model: PretrainedVLM, question: PictureQuestion, number: int = 0) -> tuple[PromptBatch, Patches]:
-    """Return the prompt as the analyses take it, and where its picture's tokens look.
+@dataclass(frozen=True, slots=True)
+class GroundedSight:
+    """A model of ours that sees, with the words and the frozen encoder that it was trained with."""
 
-    A target of several pieces is followed by its first piece. Raises ModelError where the model cannot read it, and
-    CorpusError where it sees nothing of the box.
+    model: GroundedVLM
+    vocabulary: Vocabulary
+    encoder: VisionEncoder
+
+
+class Ready(NamedTuple):
+    """A question as the analyses take it."""
+
+    prompt: PromptBatch
+    patches: Patches
+    """Where the positions of its picture look."""
+    wording: Wording
+    """The prompt and the word as the model reads them."""
+
+
+def ready(
+    sight: PretrainedVLM | GroundedSight, questions: Sequence[PictureQuestion]
+) -> tuple[LanguageModel, list[Ready]]:
+    """Return the model, and the questions as prompts of it, numbered from 0.
+
+    A model of ours is shown the pictures of these questions, in place of those that it was shown before. A target of
+    several pieces is followed by its first piece. Raises ModelError where the model cannot read a question, and
+    CorpusError where it sees nothing of a box.
     """
+    if isinstance(sight, PretrainedVLM):
+        return sight, [_of_pretrained(sight, question, number) for number, question in enumerate(questions)]
+    features = list(sight.encoder.encode(question.picture for question in questions))
+    sight.model.show(torch.from_numpy(np.concatenate(features)))
+    return sight.model, [_of_ours(sight, question, number) for number, question in enumerate(questions)]
+
+
+def _of_pretrained(model: PretrainedVLM, question: PictureQuestion, number: int) -> Ready:
     seen, patches = model.ask([question.picture], [question.prompt])
     wording = word_prompt(model.tokenizer, question.prompt, question.target, target_pieces="sum")
     batch = picture_prompt(
@@ -42,7 +80,34 @@ def ready(model: PretrainedVLM, question: PictureQuestion, number: int = 0) -> t
         extras={name: value.cpu() for name, value in seen.extras.items()},
         numbers=torch.tensor([number]),
     )
-    return batch, patches[0]
+    return Ready(batch, patches[0], wording)
+
+
+def _of_ours(sight: GroundedSight, question: PictureQuestion, number: int) -> Ready:
+    wording = spoken(sight.vocabulary, question.prompt, question.target)
+    patches = sight.encoder.patches(Size(*question.picture.size))
+    shown = picture_ids(np.array([number]), len(patches), sight.vocabulary)[0]
+    ids = torch.tensor([[sight.vocabulary.document_id, *shown.tolist(), *wording.ids]])
+    picture = ids >= len(sight.vocabulary)
+    batch = picture_prompt(
+        ids, wording.target[0], picture, patches, question.box, numbers=torch.tensor([number])
+    )  # fmt: skip
+    return Ready(batch, patches, wording)
+
+
+def spoken(vocabulary: Vocabulary, prompt: str, target: str) -> Wording:
+    """Read a prompt about a picture: plain words are spoken, and whoever answers says what nobody else is said to.
+
+    ``look at the`` becomes ``<A> look<LAN> at<LAN> the<LAN>``, as in the tests of a study; tokens that are written as
+    the vocabulary has them stay. Raises ModelError for words that it does not hold.
+    """
+    known = {*vocabulary.tokens}
+    pieces = [word if word in known else f"{word}<LAN>" for word in prompt.split()]
+    answering = f"<{ANSWERS}>"
+    tags = {f"<{speaker}>" for speaker in vocabulary.speakers}
+    if answering in tags and (not pieces or pieces[0] not in tags):
+        pieces.insert(0, answering)
+    return word_listed(vocabulary.tokens, " ".join(pieces), target if target in known else f"{target}<LAN>")
 
 
 def questions_of(

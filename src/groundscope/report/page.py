@@ -23,8 +23,8 @@ from groundscope.report.content import Content, Section
 from groundscope.report.run import Run, open_run
 from groundscope.report.sections import SECTIONS
 
-SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js", "prompts.js", "keyboard.js")
-STYLES = ("page.css", "prompts.css")
+SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js", "prompts.js", "looks.js", "keyboard.js")
+STYLES = ("page.css", "prompts.css", "looks.css")
 DIRECTIONS = {
     Direction.ENV2LAN: "scene → spoken word",
     Direction.LAN2ENV: "speech → scene’s word",

@@ -25,6 +25,7 @@ from groundscope.files import read_json
 from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, MECHANISM_CONCLUSIONS
 from groundscope.mechanism.lens_table import LENS, LENS_FIT
 from groundscope.mechanism.measure import TABLES as MECHANISM_TABLES
+from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.report.numbers import compact, plural, whole
@@ -40,7 +41,7 @@ SHOWN = (
 LINKED = (
     *(*SHOWN, SURPRISAL, CONTROLS, WORDS),
     *(MECHANISM_CONCLUSIONS, *MECHANISM_TABLES, MECHANISM_PROMPTS, LENS_CONCLUSIONS, LENS, LENS_FIT),
-    PROMPT_SALIENCY,
+    *(PROMPT_SALIENCY, PICTURE_SALIENCY, PICTURES_SHOWN),
 )
 
 

@@ -15,6 +15,8 @@ PRESENTED: Mapping[str, tuple[str, ...]] = {
     "causal": ("arch", "seed", "step", "role", "control", "mean_count", "mean_layer", "original_nats",
                "intervention_nats", "control_nats", "p_holm"),
     "mechanism_conclusions": ("arch", "claim", "against", "estimate", "ci_low", "ci_high", "unit", "p_holm", "holds"),
+    "picture_saliency": ("arch", "seed", "step", "picture", "layer", "head", "box_share", "box_nats", "surprisal_nats"),
+    "pictures_shown": ("arch", "picture", "word", "sentence", "style", "held_out", "width", "height"),
     "lens_conclusions": ("arch", "claim", "against", "estimate", "ci_low", "ci_high", "unit", "p_holm", "holds"),
 }  # fmt: skip
 """The columns that a reader of a paper wants of the widest tables; of others, all but the weights' hash."""

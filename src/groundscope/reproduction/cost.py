@@ -16,7 +16,7 @@ from typing import NamedTuple
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell
-from groundscope.study.cells import ablation, seeing, train
+from groundscope.study.cells import ablation, seeing_train, train
 from groundscope.study.config import ChatSource, ModelSettings, ScenesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
@@ -97,7 +97,7 @@ def flops(model: Config, parameters: int, length: int, config: TrainConfig) -> f
 
 def _cells(study: Study, run: Path) -> Iterator[Cell]:
     if isinstance(study.corpus, ScenesSource):
-        yield from seeing.train_cells(study, run)
+        yield from seeing_train.cells(study, run)
         return
     yield from train.cells(study, run)
     yield from (cell for cell in ablation.cells(study, run) if "/train/" in cell.name)

@@ -13,6 +13,10 @@ from groundscope.study.cells import (
     mechanism,
     report,
     seeing,
+    seeing_corpus,
+    seeing_lens,
+    seeing_train,
+    seeing_viewer,
     tables,
     train,
     viewer,
@@ -57,10 +61,20 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
 
 
 def _plan_of_pictures(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
-    statistics = list(seeing.statistics_cells(study, run))
+    measured = [
+        *seeing_train.cells(study, run),
+        *seeing.cells(study, run),
+        *seeing_lens.cells(study, run),
+        *seeing_viewer.cells(study, run),
+    ]
+    statistics = [
+        *seeing.statistics_cells(study, run),
+        *seeing_lens.statistics_cells(study, run),
+        *seeing_viewer.statistics_cells(study, run),
+    ]
     return [
-        *seeing.corpus_cells(study),
-        *_by_training([*seeing.train_cells(study, run), *seeing.cells(study, run)]),
+        *seeing_corpus.cells(study),
+        *_by_training(measured),
         *statistics,
         *tables.cells(run, tuple(cell.name for cell in statistics)),
         *report.cells(study, run, write_page),

@@ -1,15 +1,20 @@
 """Cells `lens/MODEL/seed-S/step-N`: what each layer of one checkpoint says about the words; `statistics/lens`: all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+
+import polars as pl
 
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file
 from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, lens_conclusions
+from groundscope.mechanism.head_tables import Identity
+from groundscope.mechanism.lens import Lens
 from groundscope.mechanism.lens_files import PARAMS, load_lens, save_lens
-from groundscope.mechanism.lens_study import read_lenses
-from groundscope.mechanism.lens_table import LENS, LENS_FIT
+from groundscope.mechanism.lens_study import FittedLenses, fit_lenses, read_lenses
+from groundscope.mechanism.lens_table import LENS, LENS_FIT, lens_fit_table
+from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of
@@ -53,13 +58,18 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that joins what `cells` read."""
+    yield from joining(study, run, cells(study, run))
+
+
+def joining(study: Study, run: Path, measured: Iterable[Cell]) -> Iterator[Cell]:
+    """Yield the cell that joins and weighs what the cells ``measured`` read; none where the study has no lens."""
     if study.lens is None:
         return
     yield Cell(
         name="statistics/lens",
         code=WEIGHS,
         settings={"confidence": study.statistics.confidence, "seed": study.statistics.seed},
-        inputs=tuple(Source(cell.name) for cell in cells(study, run)),
+        inputs=tuple(Source(cell.name) for cell in measured),
         work=partial(_weigh, study, run),
         tolerant=True,
     )
@@ -72,21 +82,35 @@ def _read(
     assert options is not None
     checkpoint, identity = point.open(run)
     model = checkpoint.load()
-    starts = {}
-    if before is not None:
-        earlier = before.open(run)[0].load()  # a lens is read with the model that it was made for
-        starts = {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in _trained(options.kinds)}
     prompts = prompts_of(study, run, options.prompts)
-    found = read_lenses(model, prompts, Corpus.open(run / "corpus").chunks, options, identity, starts)
-    for kind, lens in found.trained.items():
-        notes = {"weight_hash": checkpoint.weight_hash, "step": point.step}
+    starts = earlier_lenses(run, before, options.kinds)
+    fitted = fit_lenses(model, Corpus.open(run / "corpus").chunks, options, starts)
+    table = read_lenses(model, fitted.lenses, prompts.groups, prompts.words, identity)
+    return keep_lenses(folder, point, model, fitted, table, identity)
+
+
+def earlier_lenses(run: Path, before: Point | None, kinds: Iterable[str]) -> dict[str, Lens]:
+    """Return the lenses that the checkpoint ``before`` left, by kind; none without one."""
+    if before is None:
+        return {}
+    earlier = before.open(run)[0].load()  # a lens is read with the model that it was made for
+    return {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in kinds if kind != "logit"}
+
+
+def keep_lenses(
+    folder: Path,
+    point: Point,
+    model: LanguageModel,
+    fitted: FittedLenses,
+    table: pl.DataFrame,
+    identity: Identity,
+) -> Digests:
+    """Write the lenses of one checkpoint, what was read through them (table `LENS`), and how well they fit."""
+    for kind, lens in fitted.trained.items():
+        notes = {"weight_hash": identity["weight_hash"], "step": point.step}
         save_lens(folder / kind, lens, model, base_model=point.model, revision=f"step{point.step}", notes=notes)
-    tables = kept(folder, {LENS: found.lens, LENS_FIT: found.fit})
-    return {**tables, "lenses": " ".join(sha256_file(folder / kind / PARAMS) for kind in found.trained)}
-
-
-def _trained(kinds: tuple[str, ...]) -> list[str]:
-    return [kind for kind in kinds if kind != "logit"]
+    tables = kept(folder, {LENS: table, LENS_FIT: lens_fit_table(fitted.fits, identity)})
+    return {**tables, "lenses": " ".join(sha256_file(folder / kind / PARAMS) for kind in fitted.trained)}
 
 
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:

@@ -1,4 +1,4 @@
-"""Cells of a study of pictures: `train/MODEL.ENCODER/seed-S`, and what is measured of each checkpoint.
+"""Cells of a study of pictures: what is measured of each checkpoint.
 
 Behaviour is match against mismatch by repainted pictures, in the tables of text (`surprisal`, `gain`) and, per style of
 drawing, in `pictures`. Mechanism is the same as in text, with the patches inside the box for the scene word.
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.cooccurrence import Exposure, occurrences
@@ -29,60 +28,31 @@ from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.readings import Comparison, Readings
 from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.utterance import Channel
-from groundscope.errors import StudyError
-from groundscope.files import sha256_file, sha256_json
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, CAUSAL_WORDS, adjust_over_checkpoints
 from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS, mechanism_conclusions
 from groundscope.mechanism.head_tables import HEADS_FOUND
 from groundscope.mechanism.measure import TABLES, MechanismOptions, measure
-from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
 from groundscope.progress import Progress
-from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of, words_of
-from groundscope.study.cells.seeing_corpus import cells as corpus_cells
+from groundscope.study.cells.seeing_train import cells as train_cells
+from groundscope.study.cells.seeing_train import opened, points, points_at, trainings
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import LOSS_PART, Point
-from groundscope.study.config import ModelSettings, ScenesSource, Study
-from groundscope.study.disk import refuse_full_disk
+from groundscope.study.config import ScenesSource, Study
 from groundscope.tables import read_table
-from groundscope.training.config import FREE_TO_CHANGE
-from groundscope.training.loop import train
 from groundscope.training.metrics import LOSS
-from groundscope.training.schedule import checkpoint_steps
-from groundscope.trajectory.checkpoints import Trajectory
 
-__all__ = ["cells", "corpus_cells", "statistics_cells", "train_cells"]
 _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictures", "behaviour.measure")
-
-
-def train_cells(study: Study, run: Path) -> Iterator[Cell]:
-    """Yield one cell per model, encoder and seed."""
-    for model, encoder, seed in _trainings(study):
-        config = study.training_of(model)
-        yield Cell(
-            name=f"train/{model}.{encoder}/seed-{seed}",
-            code=("training.loop", "models.presets"),
-            settings={
-                "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-                "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
-                "seed": seed,
-            },
-            inputs=(Source("corpus", CHUNKS), Source("corpus", f"training-{encoder}")),
-            work=partial(_train, study, run, model, encoder, seed),
-            resumable=True,
-        )
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cells that measure checkpoints: behaviour at all, mechanism where the study asks for it."""
     assert isinstance(study.corpus, ScenesSource)
     tested = {"tests": study.corpus.tests.model_dump(mode="json")}
-    for model, encoder, seed in _trainings(study):
-        *earlier, final = points = _points(study, model, encoder, seed)
+    for model, encoder, seed in trainings(study):
         bank = Source("corpus", f"tests-{encoder}")
-        for point in points:
+        for point in points(study, model, encoder, seed):
             yield Cell(
                 name=f"behaviour/{point.place}",
                 code=_MEASURES,
@@ -90,14 +60,10 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
                 inputs=(Source("corpus"), Source("words"), bank, point.weights),
                 work=partial(_behaviour, study, run, point, encoder),
             )
-        if (options := study.mechanism) is None:
+        if study.mechanism is None:
             continue
-        at = (
-            {point.step for point in points}
-            if options.at == "all"
-            else {*(() if options.at == "final" else options.at)}
-        )
-        for point in (final, *(point for point in earlier if point.step in at)):
+        *earlier, final = points_at(study, model, encoder, seed, study.mechanism.at, "mechanism.at")
+        for point in (final, *earlier):
             followed = () if point is final else (Source(f"mechanism/{final.place}", HEADS_FOUND.name),)
             yield Cell(
                 name=f"mechanism/{point.place}",
@@ -137,19 +103,6 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def _trainings(study: Study) -> Iterator[tuple[str, str, int]]:
-    assert isinstance(study.corpus, ScenesSource)
-    for model in study.models:
-        for encoder in study.corpus.encoders:
-            for seed in study.seeds:
-                yield model, encoder, seed
-
-
-def _points(study: Study, model: str, encoder: str, seed: int) -> list[Point]:
-    config = study.training_of(model)
-    return [Point(f"{model}.{encoder}", seed, step) for step in checkpoint_steps(config.checkpoints, config.steps)]
-
-
 def _mechanism_options(study: Study) -> MechanismOptions:
     """The study's options of mechanism, with the criterion of pictures."""
     assert study.mechanism is not None
@@ -159,46 +112,13 @@ def _mechanism_options(study: Study) -> MechanismOptions:
     )
 
 
-def _train(
-    study: Study, run: Path, model: str, encoder: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
-) -> Digests:
-    refuse_full_disk(study, run)
-    corpus = PictureCorpus.open(run)
-    bank = corpus.bank(encoder, "training")
-    settings = ModelSettings.model_validate({**study.models[model].model_dump(), "d_patch": bank.shape[1]})
-    config = model_config(settings, len(corpus.vocabulary), corpus.chunks.shape[1])
-    if not isinstance(config, GroundedVLMConfig):
-        raise StudyError(f"models.{model}: a study of pictures wants a preset that sees (vlm-4, vlm-12).")
-    train(
-        corpus.chunks,
-        config,
-        study.training_of(model),
-        seed,
-        folder,
-        arch=f"{model}.{encoder}",
-        patches=bank,
-        progress=progress,
-        provenance={"study": study.name, "encoder": encoder},
-    )
-    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
-    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
-
-
-def _seeing(run: Path, point: Point, encoder: str, corpus: PictureCorpus) -> tuple[GroundedVLM, dict[str, Any]]:
-    """Return a checkpoint that is shown the pictures of the tests, and the columns that name it."""
-    checkpoint, identity = point.open(run)
-    model = checkpoint.load()
-    assert isinstance(model, GroundedVLM)
-    return model.show(torch.from_numpy(corpus.bank(encoder, "tests"))), identity
-
-
 def _behaviour(
     study: Study, run: Path, point: Point, encoder: str, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
     source, corpus = study.corpus, PictureCorpus.open(run)
     assert isinstance(source, ScenesSource)
     world, tests = tests_of(study)
-    model, identity = _seeing(run, point, encoder, corpus)
+    model, identity = opened(run, point, encoder, corpus)
     patches = corpus.looks(encoder, source.scenes.side)
     groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
     found = read_pictures(model, groups)
@@ -271,7 +191,7 @@ def _mechanism(
     source, corpus = study.corpus, PictureCorpus.open(run)
     assert isinstance(source, ScenesSource)
     _, tests = tests_of(study)
-    model, identity = _seeing(run, point, encoder, corpus)
+    model, identity = opened(run, point, encoder, corpus)
     patches = corpus.looks(encoder, source.scenes.side)
     groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
     earlier = None

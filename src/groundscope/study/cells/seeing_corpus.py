@@ -2,7 +2,7 @@
 
 The corpus folder holds `vocabulary.json`, `chunks.npy` (one picture and its talk per row), `shown.npy` (which words'
 things each picture shows) and, per encoder, a bank of features of the training's pictures and one of the tests', and
-where its positions look.
+where its positions look. `encoders.json` says what each encoder is.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,12 @@ from groundscope.corpus.picture_stream import picture_chunks, vocabulary_of
 from groundscope.corpus.scenes import Scene, SceneWorld
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import StudyError
 from groundscope.files import atomic_file, read_json, sha256_file, sha256_json, write_json
-from groundscope.models.vision import VisionEncoder
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS, hash_paths
 from groundscope.study.config import ScenesSource, Study
+from groundscope.study.encoders import keep_records, load_encoders, read_record
 from groundscope.study.paths import located
 from groundscope.tables import write_table
 
@@ -88,21 +87,7 @@ class PictureCorpus(NamedTuple):
 
     def eye(self, encoder: str) -> str:
         """Return what tables call an encoder."""
-        return read_json(self.folder / "encoders.json")[encoder]
-
-
-def encoders(study: Study) -> dict[str, VisionEncoder]:
-    """Load the study's encoders; raises StudyError where they cut pictures into different numbers of patches."""
-    source = study.corpus
-    assert isinstance(source, ScenesSource)
-    loaded = {
-        name: VisionEncoder(options.model_copy(update={"name": str(located(Path(options.name)))}))
-        for name, options in source.encoders.items()
-    }
-    positions = {name: encoder.positions for name, encoder in loaded.items()}
-    if len({*positions.values()}) > 1:
-        raise StudyError(f"corpus.encoders give a picture different numbers of positions, {positions}: set `canvas`.")
-    return loaded
+        return read_record(self.folder, encoder).called
 
 
 def tests_of(study: Study) -> tuple[SceneWorld, list[PictureTest]]:
@@ -130,7 +115,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
     world, tests = tests_of(study)
     scenes = list(world.scenes())
     vocabulary = vocabulary_of([scene.talk for scene in scenes])
-    loaded = encoders(study)
+    loaded = load_encoders(source.encoders)
     positions = next(iter(loaded.values())).positions
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary.save(folder / "vocabulary.json")
@@ -142,7 +127,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
     parts = {"training": scenes, "tests": scenes_of(tests)}
     cache = None if source.cache is None else located(source.cache)
     digests = {}
-    write_json(folder / "encoders.json", {name: encoder.name for name, encoder in loaded.items()})
+    keep_records(folder, source.encoders, loaded)
     for name, encoder in loaded.items():
         _save(folder / f"looks-{name}.npy", encoder.patches(Size(source.scenes.side, source.scenes.side)).corners)
         for part, pictures in parts.items():

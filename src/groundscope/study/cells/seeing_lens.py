@@ -1,0 +1,88 @@
+"""Cells `lens/MODEL.ENCODER/seed-S/step-N` of a study of pictures: what each layer of one checkpoint says of the words.
+
+Lenses are trained on the talk about the training's pictures and read on the tests in the styles of the training, so
+that the last column is what table `surprisal` holds.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from groundscope.behaviour.pictures import picture_prompts
+from groundscope.mechanism.lens_study import fit_lenses, read_lenses
+from groundscope.progress import Progress
+from groundscope.study.cell import Cell, Digests, Source, Upstream
+from groundscope.study.cells.corpus import CHUNKS
+from groundscope.study.cells.lens import earlier_lenses, joining, keep_lenses
+from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of
+from groundscope.study.cells.seeing_train import opened, points_at, trainings
+from groundscope.study.cells.train import Point
+from groundscope.study.config import ScenesSource, Study
+
+_MEASURES = ("study.cells.seeing_lens", "behaviour.pictures", "mechanism.lens_study", "trajectory.checkpoints")
+
+
+def cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield one cell per checkpoint that is asked for; none where the study has no lens.
+
+    Raises StudyError for a step that is no checkpoint.
+    """
+    options, source = study.lens, study.corpus
+    if options is None:
+        return
+    assert isinstance(source, ScenesSource)
+    settings = {
+        "tests": source.tests.model_dump(mode="json"),
+        "options": options.model_dump(mode="json", exclude={"at"}),
+    }
+    for model, encoder, seed in trainings(study):
+        before: Point | None = None
+        for point in points_at(study, model, encoder, seed, options.at, "lens.at"):
+            goes_on = before if options.start == "previous" else None
+            yield Cell(
+                name=f"lens/{point.place}",
+                code=_MEASURES,
+                settings=settings,
+                inputs=(
+                    Source("corpus", CHUNKS),
+                    Source("corpus", f"training-{encoder}"),
+                    Source("corpus", f"tests-{encoder}"),
+                    point.weights,
+                    *((Source(f"lens/{goes_on.place}", "lenses"),) if goes_on else ()),
+                ),
+                work=partial(_read, study, run, point, encoder, goes_on),
+            )
+            before = point
+
+
+def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield the cell that joins what `cells` read."""
+    yield from joining(study, run, cells(study, run))
+
+
+def _read(
+    study: Study,
+    run: Path,
+    point: Point,
+    encoder: str,
+    before: Point | None,
+    folder: Path,
+    progress: Progress,
+    upstream: Upstream,
+) -> Digests:
+    options, source, corpus = study.lens, study.corpus, PictureCorpus.open(run)
+    assert options is not None
+    assert isinstance(source, ScenesSource)
+    model, identity = opened(run, point, encoder, corpus, "training")
+    fitted = fit_lenses(model, corpus.chunks, options, earlier_lenses(run, before, options.kinds))
+    model.show(torch.from_numpy(corpus.bank(encoder, "tests")))
+    _, tests = tests_of(study)
+    shown = torch.tensor([test.style != source.scenes.held_out for test in tests])
+    patches = corpus.looks(encoder, source.scenes.side)
+    every = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
+    groups = [group[shown[group.numbers].nonzero()[:, 0]] for group in every]
+    words = [tests[number].word for group in groups for number in group.numbers.tolist()]
+    table = read_lenses(model, fitted.lenses, groups, words, identity)
+    return keep_lenses(folder, point, model, fitted, table, identity)

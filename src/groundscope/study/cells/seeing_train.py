@@ -1,0 +1,103 @@
+"""Cells `train/MODEL.ENCODER/seed-S` of a study of pictures, and their checkpoints as every measurement opens them."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from groundscope.errors import StudyError
+from groundscope.files import sha256_file, sha256_json
+from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
+from groundscope.progress import Progress
+from groundscope.study.architecture import model_config
+from groundscope.study.cell import Cell, Digests, Source, Upstream
+from groundscope.study.cells.corpus import CHUNKS
+from groundscope.study.cells.seeing_corpus import PictureCorpus
+from groundscope.study.cells.train import LOSS_PART, Point
+from groundscope.study.config import ModelSettings, ScenesSource, Study
+from groundscope.study.disk import refuse_full_disk
+from groundscope.training.config import FREE_TO_CHANGE
+from groundscope.training.loop import train
+from groundscope.training.schedule import checkpoint_steps
+from groundscope.trajectory.at import At, steps_at
+from groundscope.trajectory.checkpoints import Trajectory
+
+
+def cells(study: Study, run: Path) -> Iterator[Cell]:
+    """Yield one cell per model, encoder and seed."""
+    for model, encoder, seed in trainings(study):
+        config = study.training_of(model)
+        yield Cell(
+            name=f"train/{model}.{encoder}/seed-{seed}",
+            code=("training.loop", "models.presets"),
+            settings={
+                "model": study.models[model].model_dump(mode="json", exclude={"training"}),
+                "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
+                "seed": seed,
+            },
+            inputs=(Source("corpus", CHUNKS), Source("corpus", f"training-{encoder}")),
+            work=partial(_train, study, run, model, encoder, seed),
+            resumable=True,
+        )
+
+
+def trainings(study: Study) -> Iterator[tuple[str, str, int]]:
+    """Yield (model, encoder, seed) of every training."""
+    assert isinstance(study.corpus, ScenesSource)
+    for model in study.models:
+        for encoder in study.corpus.encoders:
+            for seed in study.seeds:
+                yield model, encoder, seed
+
+
+def points(study: Study, model: str, encoder: str, seed: int) -> list[Point]:
+    """Return the checkpoints of one training, by rising step."""
+    config = study.training_of(model)
+    return [Point(f"{model}.{encoder}", seed, step) for step in checkpoint_steps(config.checkpoints, config.steps)]
+
+
+def points_at(study: Study, model: str, encoder: str, seed: int, at: At, option: str) -> list[Point]:
+    """Return the checkpoints of one training that ``at`` asks for, by rising step; the last is always among them.
+
+    Raises StudyError for a step that is no checkpoint; ``option`` is what the study file calls ``at``.
+    """
+    there = points(study, model, encoder, seed)
+    steps = steps_at(at, [point.step for point in there], option)
+    return [point for point in there if point.step in steps]
+
+
+def opened(
+    run: Path, point: Point, encoder: str, corpus: PictureCorpus, part: str = "tests"
+) -> tuple[GroundedVLM, dict[str, Any]]:
+    """Return a checkpoint that is shown the pictures of a part of the corpus, and the columns that name it."""
+    checkpoint, identity = point.open(run)
+    model = checkpoint.load()
+    assert isinstance(model, GroundedVLM)
+    return model.show(torch.from_numpy(corpus.bank(encoder, part))), identity
+
+
+def _train(
+    study: Study, run: Path, model: str, encoder: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
+) -> Digests:
+    refuse_full_disk(study, run)
+    corpus = PictureCorpus.open(run)
+    bank = corpus.bank(encoder, "training")
+    settings = ModelSettings.model_validate({**study.models[model].model_dump(), "d_patch": bank.shape[1]})
+    config = model_config(settings, len(corpus.vocabulary), corpus.chunks.shape[1])
+    if not isinstance(config, GroundedVLMConfig):
+        raise StudyError(f"models.{model}: a study of pictures wants a preset that sees (vlm-4, vlm-12).")
+    train(
+        corpus.chunks,
+        config,
+        study.training_of(model),
+        seed,
+        folder,
+        arch=f"{model}.{encoder}",
+        patches=bank,
+        progress=progress,
+        provenance={"study": study.name, "encoder": encoder},
+    )
+    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
+    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
