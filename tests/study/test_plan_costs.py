@@ -20,7 +20,10 @@ from groundscope.study.load import load_study
 from groundscope.study.plan import plan
 from groundscope.study.runs import list_runs
 
-SMALL = ("models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32", "seeds=[1]")
+SMALL = (
+    "models={transformer-4: {preset: transformer-4, d_model: 32, n_heads: 2}, lstm-4: {preset: lstm-4, d_model: 32}}",
+    "seeds=[1]",
+)
 
 
 def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

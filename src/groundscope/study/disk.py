@@ -74,7 +74,7 @@ def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         steps_of[model] = checkpoint_steps(config.checkpoints, config.steps)
         for name in [f"{model}.{encoder}" for encoder in encoders] or [model]:
             yield from ((f"train/{name}/seed-{seed}", model, steps_of[model]) for seed in study.seeds)
-    ablation = None if encoders else study.ablation  # pictures have no such cells
+    ablation = study.ablation
     for arm, percent in doses(ablation.remove, ablation.arms) if ablation else ():
         for model in study.ablated_models if percent else ():
             kept = steps_at(ablation.at, steps_of[model]) if ablation else ()
