@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from groundscope.errors import GroundscopeError
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(partial|retired)")
 
 
 @contextmanager
@@ -50,6 +53,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill during an atomic write left in ``folder`` itself, and nothing that another program made."""
+    for path in folder.glob(".*"):
+        if not _LEFTOVER.fullmatch(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sha256_file(path: Path) -> str:

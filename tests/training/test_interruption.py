@@ -1,5 +1,6 @@
 """A run that is stopped, however often and wherever, ends with the bits of one that was not."""
 
+import json
 import shutil
 import signal
 from itertools import count
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from groundscope.training import session as session_module
 
@@ -83,6 +85,54 @@ def test_without_a_whole_state_it_begins_again(run, stopped, fingerprint, record
     assert sum("is not used" in line for line in recorded.lines) == 2
     assert not any("going on" in line for line in recorded.lines)
     assert fingerprint(stopped) == fingerprint(run("whole"))
+
+
+def test_states_after_damage_are_kept(run, stopped, interrupt_after, recorded):
+    """Both states are of later steps than those that the next session writes, which must outlive them."""
+    for state in stopped.glob("state/*/state.safetensors"):
+        state.write_bytes(state.read_bytes()[:-1] + b"?")
+    with pytest.raises(InterruptedError):
+        run("stopped", progress=interrupt_after(8))
+    assert [folder.name for folder in (stopped / "state").iterdir()] == ["step-00000005"]
+    run("stopped", progress=recorded)
+    assert any("going on from step 5" in line for line in recorded.lines)
+
+
+def test_other_threads_are_told(run, stopped, recorded):
+    torch.set_num_threads(2)
+    run("stopped", progress=recorded)
+    assert any("threads 2, processes 1, and was begun with threads 1" in line for line in recorded.lines)
+
+
+def test_a_lost_table_of_losses_is_told(run, fingerprint, recorded):
+    whole = run("whole")
+    before = fingerprint(whole)
+    (whole / "loss.parquet").write_text("damaged")
+    run("whole", progress=recorded)
+    assert any("loss.parquet is missing or damaged: it is trained again" in line for line in recorded.lines)
+    assert fingerprint(whole) == before
+
+
+def test_lost_weights_are_made_again(run, fingerprint):
+    whole = run("whole")
+    before = fingerprint(whole)
+    (whole / "checkpoints/step-00000008/model.safetensors").unlink()
+    run("whole")
+    assert fingerprint(whole) == before
+
+
+def test_what_others_keep_in_the_folder_stays(run, tmp_path):
+    for name in (".config.partial", "mine/.step-00000016.1a2b3c4d.partial"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "precious").write_text("mine")
+    run()
+    assert len(list((tmp_path / "run").rglob("precious"))) == 2
+
+
+def test_a_damaged_list_of_sessions_stops_nothing(run, stopped):
+    (stopped / "speed.json").write_text("[]")
+    run("stopped")
+    assert json.loads((stopped / "speed.json").read_text())["sessions"]
 
 
 def test_a_lost_checkpoint_is_made_again(run, stopped, fingerprint, recorded):

@@ -210,7 +210,7 @@ def test_a_batch_that_no_memory_holds_is_said_to_be_one(run):
 
 
 def test_metrics_also_go_to_a_tracker(run, monkeypatch):
-    logged = []
+    logged, asked = [], []
 
     class Logger:
         def log(self, metrics, step):
@@ -220,13 +220,62 @@ def test_metrics_also_go_to_a_tracker(run, monkeypatch):
             logged.append("finished")
 
     tracker = ModuleType("a_tracker")
-    tracker.init = lambda **about: Logger()
+    tracker.init = lambda **about: asked.append(about) or Logger()
     monkeypatch.setitem(sys.modules, "a_tracker", tracker)
     out = run(track="a_tracker")
     losses = pl.read_parquet(out / "loss.parquet")["loss_nats"].to_list()
     assert [metrics["loss_nats"] for _, metrics in logged[:-1]] == losses
     assert [step for step, _ in logged[:-1]] == list(range(20))
     assert logged[-1] == "finished"
+    assert asked[0]["resume"] == "allow"
+    assert asked[0]["name"].startswith("transformer-4-seed-1-")
+
+
+def test_a_tracker_that_fails_is_left_and_training_goes_on(run, monkeypatch, recorded):
+    class Logger:
+        def log(self, metrics, step):
+            if step == 3:
+                raise ConnectionError("no network")
+            assert step < 3
+
+        def finish(self):
+            pytest.fail("it was given up")
+
+    tracker = ModuleType("a_tracker")
+    tracker.init = lambda *, id, **about: Logger()
+    monkeypatch.setitem(sys.modules, "a_tracker", tracker)
+    out = run(track="a_tracker", progress=recorded)
+    assert pl.read_parquet(out / "loss.parquet").height == 20
+    assert sum("ConnectionError: no network" in line for line in recorded.lines) == 1
+
+
+@pytest.mark.parametrize("module", ["os", "", "../x"])
+def test_a_tracker_that_is_none_is_named(run, module):
+    with pytest.raises(TrainingError, match=r"has no init\(\)"):
+        run(track=module)
+
+
+@pytest.mark.parametrize("shape", [(0, 16), (5, 0), (5, 1)])
+def test_chunks_without_anything_to_predict_are_refused(run, shape):
+    with pytest.raises(GroundscopeError, match="two tokens or more"):
+        run(data=np.zeros(shape, dtype=np.int32))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_refused(run, seed):
+    with pytest.raises(GroundscopeError, match="from 0 to"):
+        run(seed=seed)
+
+
+def test_a_device_that_is_not_there_is_named(run):
+    with pytest.raises(TrainingError, match=r"device: mps.*device: auto"):
+        run(device="mps")
+
+
+def test_a_file_is_no_folder_for_a_run(run, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(GroundscopeError, match="cannot be a run's folder"):
+        run()
 
 
 def test_a_tracker_that_is_not_installed_is_named(run):

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
-from groundscope.files import write_json
+from groundscope.files import remove_leftovers, write_json
 from groundscope.progress import Progress, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
@@ -49,8 +49,7 @@ def run_study(
     new = not run.exists()
     try:
         with only_process(run):
-            for leftover in (*run.glob(".*.partial"), *run.glob(".*.retired")):  # of a kill during a write
-                shutil.rmtree(leftover, ignore_errors=True)
+            remove_leftovers(run)
             write_json(run / PLAN, {"cells": [cell.name for cell in cells]})
             outcome = run_cells(cells, run, progress, selection, executor() if executor else None)
     except KeyboardInterrupt:

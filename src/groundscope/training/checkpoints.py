@@ -39,6 +39,12 @@ def checkpoint_folder(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
+def is_kept(run: Path, step: int) -> bool:
+    """Whether the checkpoint of ``step`` is there; its hash is for who reads it to prove."""
+    folder = checkpoint_folder(run, step)
+    return (folder / CARD).is_file() and (folder / WEIGHTS).is_file()
+
+
 def write_checkpoint(
     run: Path,
     model: PreTrainedModel,

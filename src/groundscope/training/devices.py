@@ -13,13 +13,15 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 
+from groundscope.errors import TrainingError
 from groundscope.training.config import TrainConfig
 
 
 def launch(config: TrainConfig) -> Fabric:
     """Return a launched Fabric: one device, or this process's part of what torchrun started.
 
-    ``torchrun --nproc-per-node N`` gives N processes, one device each; without it there is one.
+    ``torchrun --nproc-per-node N`` gives N processes, one device each; without it there is one. Raises TrainingError
+    for a kind of device that is not there.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce each setting
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -36,6 +38,11 @@ def launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
+def machine(fabric: Fabric) -> dict[str, int]:
+    """Return what a run's rounding depends on beside its configuration."""
+    return {"threads": torch.get_num_threads(), "processes": fabric.world_size}
+
+
 def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Literal["fp32", "bf16"]:
     """Return the precision that is used: for ``auto``, bf16 where the hardware multiplies it natively."""
     if asked != "auto":
@@ -45,18 +52,22 @@ def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Li
     elif device == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     elif device == "cpu":
-        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     else:
         native = False
     return "bf16" if native else "fp32"
 
 
 def _device(config: TrainConfig) -> str:
-    if config.device != "auto":
-        return config.device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if config.device == "auto":
+        return next(device for device, is_there in there.items() if is_there)
+    if not there[config.device]:
+        raise TrainingError(
+            f"device: {config.device} asks for what torch does not see here. Set device: auto, or install a torch that "
+            "was built for it."
+        )
+    return config.device
 
 
 def _strategy(config: TrainConfig, processes: int) -> Strategy | str:

@@ -16,14 +16,14 @@ from groundscope.progress import Progress
 from groundscope.tables import read_table
 from groundscope.training.allocator import freed_memory_kept
 from groundscope.training.batches import Share, read_batches
-from groundscope.training.checkpoints import CARD, checkpoint_folder
+from groundscope.training.checkpoints import is_kept
 from groundscope.training.config import TrainConfig
-from groundscope.training.devices import launch, resolve_precision
+from groundscope.training.devices import launch, machine, resolve_precision
 from groundscope.training.memory import explain_shortage
 from groundscope.training.metrics import LOSS
 from groundscope.training.run import LOSS_TABLE, CorpusFacts, RunCard, begin, only_writer
 from groundscope.training.session import Session
-from groundscope.training.state import newest_state, read_state, remove_states
+from groundscope.training.state import machine_of, newest_state, read_state, remove_states
 
 
 def train(
@@ -40,14 +40,17 @@ def train(
 ) -> None:
     """Train a model on token chunks into the run directory ``out``; go on where an earlier, stopped call was.
 
-    The same call on the same CPU gives the same checkpoints and loss table to the bit, whether it ran through or was
-    killed and started again any number of times; a finished run returns at once. ``arch`` names the model in tables,
-    ``provenance`` (JSON-able) is kept in run.json for the reader. ``patches`` are the features of pictures that ids
-    beyond the vocabulary count in (see `models.grounded_vlm`). Under torchrun each process calls this.
+    The same call on the same CPU, with as many threads and processes, gives the same checkpoints and loss table to the
+    bit, whether it ran through or was killed and started again any number of times; a finished run returns at once.
+    ``arch`` names the model in tables, ``provenance`` (JSON-able) is kept in run.json for the reader. ``patches`` are
+    the features of pictures that ids beyond the vocabulary count in (see `models.grounded_vlm`). Under torchrun each
+    process calls this.
 
-    Raises GroundscopeError when ``out`` holds another run or is in use, TrainingError when the loss diverges or when
-    memory or disk do not suffice; what was finished is kept.
+    Raises GroundscopeError when ``out`` holds another run or is in use and for chunks or a seed that cannot be trained
+    on, ModelError for settings that make no model, TrainingError when there is no such device, when the loss diverges
+    or when memory or disk do not suffice, StoppedError or KeyboardInterrupt on a signal; what was finished is kept.
     """
+    _refuse_input(chunks, seed)
     fabric = launch(config)
     card = RunCard(
         arch=arch,
@@ -62,11 +65,12 @@ def train(
     share.refuse_uneven(config.batch_size)
     progress = progress if progress and fabric.is_global_zero else Progress(quiet=True)
 
-    with only_writer(out) if fabric.is_global_zero else nullcontext():
-        plan = fabric.broadcast(_plan(out, card, progress) if fabric.is_global_zero else _Plan())
+    with explain_shortage(config, fabric.world_size, out), only_writer(out) if fabric.is_global_zero else nullcontext():
+        plan = _plan(out, card, progress, machine(fabric)) if fabric.is_global_zero else _Plan()
+        plan = fabric.broadcast(plan)
         if plan.finished:
             return
-        with explain_shortage(config, fabric.world_size, out), _own_randomness(fabric.device), freed_memory_kept():
+        with _own_randomness(fabric.device), freed_memory_kept():
             state = read_state(plan.state) if plan.state else None
             model = build(model_config, seed)
             if patches is not None:
@@ -86,9 +90,19 @@ class _Plan:
     state: Path | None = None  # to go on from; None: from the beginning
 
 
-def _plan(out: Path, card: RunCard, progress: Progress) -> _Plan:
+def _refuse_input(chunks: Shaped[np.ndarray, "..."], seed: int) -> None:
+    if chunks.ndim != 2 or not len(chunks) or chunks.shape[1] < 2:
+        raise GroundscopeError(
+            f"Training wants chunks [n_chunks, length] of two tokens or more, since each predicts the next; got an "
+            f"array of shape {chunks.shape}."
+        )
+    if not 0 <= seed < 2**63:
+        raise GroundscopeError(f"A seed is a number from 0 to 2^63 - 1, got {seed}.")
+
+
+def _plan(out: Path, card: RunCard, progress: Progress, now: Mapping[str, int]) -> _Plan:
     begin(out, card)
-    missing = [step for step in card.checkpoint_steps if not (checkpoint_folder(out, step) / CARD).is_file()]
+    missing = [step for step in card.checkpoint_steps if not is_kept(out, step)]
     if not missing and _measured_steps(out) == card.training.steps:
         remove_states(out)  # a kill may have come right before this
         progress.say(f"{card.arch}, seed {card.seed}: finished already, in {out}.")
@@ -98,7 +112,20 @@ def _plan(out: Path, card: RunCard, progress: Progress) -> _Plan:
         lost = [kept for kept in missing if kept <= step]
         return f"the checkpoint of step {lost[0]} is missing" if lost else None
 
-    return _Plan(state=newest_state(out, card.identity_hash, against, progress.say))
+    state = newest_state(out, card.identity_hash, against, progress.say)
+    if state is None and not missing:
+        progress.say(f"All checkpoints are there, but {out / LOSS_TABLE} is missing or damaged: it is trained again.")
+    before = machine_of(state) if state else None
+    if before and before != now:
+        progress.say(
+            f"It goes on with {_told(now)}, and was begun with {_told(before)}: the weights will not be those of an "
+            "uninterrupted run to the last bit."
+        )
+    return _Plan(state=state)
+
+
+def _told(machine: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in machine.items())
 
 
 def _measured_steps(out: Path) -> int:

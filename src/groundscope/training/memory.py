@@ -14,9 +14,16 @@ from groundscope.training.config import TrainConfig
 from groundscope.training.state import GENERATIONS
 
 BYTES = {"fp32": 4, "bf16": 2}
-# what torch's CPU allocator says, in a plain RuntimeError
-NO_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
-NO_SPACE = "No space left on device"
+# what torch's allocators and libraries say, in a plain RuntimeError
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "std::bad_alloc",
+)
+NO_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,10 @@ def explain_shortage(config: TrainConfig, processes: int, out: Path) -> Iterator
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in NO_MEMORY):
             first = text.splitlines()[0] if text else "no details"
             raise TrainingError(f"Out of memory ({first}). {_advice(config, processes)}") from error
-        if NO_SPACE in text:
+        if any(sign in text for sign in NO_SPACE):
             raise TrainingError(
-                f"The disk of {out} is full. Make room and run the same command again: it goes on where it stopped."
+                f"The disk of {out}, or its quota, is full. Make room and run the same command again: it goes on where "
+                "it stopped."
             ) from error
         raise
 

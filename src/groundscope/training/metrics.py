@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, write_json
 from groundscope.tables import MODEL_COLUMNS, Column, TableSchema, write_table
 from groundscope.training.config import TrainConfig
@@ -79,7 +80,7 @@ class Speed:
 
     def write(self, path: Path, **about: str | int) -> None:
         """Add this session to the run's list of sessions, in the place of those it repeats; ``about``: on what."""
-        sessions = read_json(path)["sessions"] if path.is_file() else []
+        sessions = _sessions(path)
         session = {
             "first_step": self._first,
             "last_step": self._step,
@@ -89,3 +90,11 @@ class Speed:
         }
         kept = [earlier for earlier in sessions if earlier["first_step"] < self._first]
         write_json(path, {"sessions": [*kept, session]})
+
+
+def _sessions(path: Path) -> list[dict]:
+    """Earlier sessions; a damaged list is of no more use than none, and no reason to stop a training."""
+    try:
+        return [session for session in read_json(path)["sessions"] if "first_step" in session]
+    except (GroundscopeError, TypeError, KeyError):
+        return []

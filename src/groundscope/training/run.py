@@ -4,7 +4,6 @@ run.json, checkpoints/step-00000150/, loss.parquet, speed.json, state/
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from jaxtyping import Int, Shaped
 from pydantic import Field, ValidationError
 
 from groundscope.errors import GroundscopeError
-from groundscope.files import read_json, sha256_json, write_json
+from groundscope.files import read_json, remove_leftovers, sha256_json, write_json
 from groundscope.record import Record
 from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
 from groundscope.training.order import DataOrder
@@ -123,21 +122,20 @@ def begin(out: Path, card: RunCard) -> None:
             raise GroundscopeError(
                 f"{out} holds another run: {'; '.join(changes)}. Train into a new folder, or delete this one."
             )
-    for leftover in (*out.rglob(".*.partial"), *out.rglob(".*.retired")):  # of a kill during a write
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)  # it may have lain in a directory that is gone by now
+    for folder in (out, out / "checkpoints", out / "state"):
+        remove_leftovers(folder)
     write_json(out / RUN, card.model_dump(mode="json"))
 
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
     """Hold the run directory; raises GroundscopeError when another process does. A kill lets go of it."""
-    out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK)
     try:
+        out.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise GroundscopeError(f"{out} cannot be a run's folder ({error.strerror}); choose another one.") from None
     except Timeout:
         raise GroundscopeError(f"Another process is training in {out}; wait for it or choose another folder.") from None
     try:

@@ -15,6 +15,7 @@ from groundscope.errors import StoppedError, TrainingError
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.training.checkpoints import write_checkpoint
+from groundscope.training.devices import machine
 from groundscope.training.divergence import refuse_broken_weights, refuse_divergence
 from groundscope.training.memory import DiskNeed, refuse_full_disk, size
 from groundscope.training.metrics import Measurements, Speed
@@ -26,9 +27,6 @@ from groundscope.training.snapshot import gather_weights, restore_snapshot, take
 from groundscope.training.state import TrainState, count_states, remove_states, write_state
 from groundscope.training.stopping import Stop, deferred_stop
 from groundscope.training.track import Tracker
-
-# Several processes agree on "is it time?" by a message, which is too dear for every step.
-CLOCK_EVERY_STEPS = 16
 
 
 class Session:
@@ -51,6 +49,7 @@ class Session:
         self.optimizer: Any = fabric.setup_optimizers(self.adamw)
         self.first_step, self.measurements = 0, Measurements()
         self.kept: int | None = None  # step of the last checkpoint
+        self.agreed = (False, False)  # whether any of several processes was to stop, or to keep a state, a step ago
         if state is not None:
             restore_snapshot(state, model, self.adamw)
             self.first_step, self.measurements = state.step, state.measurements
@@ -82,38 +81,46 @@ class Session:
         On Ctrl-C and SIGTERM a state is kept first. Raises StoppedError where another process was asked to stop.
         """
         tracker = Tracker(
-            self.card.training.track if self.fabric.is_global_zero else None, self.name, self.card.identity
+            self.card.training.track if self.fabric.is_global_zero else None,
+            f"{self.card.arch}-seed-{self.card.seed}-{self.card.identity_hash[:8]}",
+            self.card.identity,
+            self.progress.say,
         )
         with deferred_stop() as stop:
-            done = self._take_steps(batches, tracker, stop)
+            try:
+                done = self._take_steps(batches, tracker, stop)
+            finally:
+                tracker.finish()
             if done == self.card.training.steps:
                 self._finish()
             else:
                 self.progress.say(f"{self.name}: stopped after step {done}; the same call goes on from there.")
-            tracker.finish()
         if done < self.card.training.steps:
             raise StoppedError(f"{self.name} was stopped after step {done}; the same call goes on from there.")
 
     def _take_steps(self, batches: Iterator[list[Int[Tensor, "part length"]]], tracker: Tracker, stop: Stop) -> int:
         """Return the number of steps done: all, unless a stop was asked for; a state is kept then."""
         config, keep_at = self.card.training, set(self.card.checkpoint_steps)
+        alone = self.fabric.world_size == 1
         done = self.first_step
         if self.first_step == 0 and 0 in keep_at:
             self._keep_checkpoint(0)
         clock = time.monotonic()
-        behind: Float[Tensor, " 2"] | None = None  # measured, not read yet: reading waits for the device
+        behind: Float[Tensor, " 4"] | None = None  # measured, not read yet: reading waits for the device
         with self._table_on_failure(), self.progress.task(self.name, config.steps, self.first_step) as task:
             self.speed.start()
             for step, batch in zip(self.steps, batches, strict=True):
-                measured, done = self._update(step, batch), step + 1
+                wishes = (False, False) if alone else (stop.asked, self._is_time(clock))
+                measured, done = self._update(step, batch, *wishes), step + 1
                 if behind is not None:
                     self._record(behind, tracker)
                 behind = measured
                 self.speed.step_done()
                 task.advance(1, self._note())
 
-                stopping = self._stop_asked(done, stop)
-                keep, save = done in keep_at, done < config.steps and (stopping or self._state_due(done, clock))
+                stopping, due = (stop.asked, self._is_time(clock)) if alone else self.agreed
+                due = due or (isinstance(config.state_every, int) and done % config.state_every == 0)
+                keep, save = done in keep_at, done < config.steps and (stopping or due)
                 if keep or save:
                     self._record(behind, tracker)  # nothing is kept of a step that diverged
                     behind = None
@@ -121,7 +128,7 @@ class Session:
                     self._keep_checkpoint(done)
                 if save:  # after the checkpoint: a state vouches for all checkpoints up to its step
                     self._keep_state(done)
-                    clock = time.monotonic()
+                    clock, self.agreed = time.monotonic(), (self.agreed[0], False)
                 if stopping:
                     break
                 if keep or save:
@@ -133,8 +140,11 @@ class Session:
         """What people read beside the progress."""
         return f"{self.card.arch} seed {self.card.seed}"
 
-    def _update(self, step: int, batch: list[Int[Tensor, "part length"]]) -> Float[Tensor, " 2"]:
-        """Make one optimizer step; return its loss and gradient norm, still on the device."""
+    def _update(self, step: int, batch: list[Int[Tensor, "part length"]], stop: bool, due: bool) -> Float[Tensor, " 4"]:
+        """Make one optimizer step; return its loss and gradient norm, still on the device.
+
+        Behind them: the share of processes that are asked to stop, and of those whose clock says that a state is due.
+        """
         config = self.card.training
         # dropout is a function of the step too, so that a state need not carry generators
         torch.manual_seed(derived_seed(self.card.seed, "dropout", step, self.fabric.global_rank))
@@ -149,10 +159,13 @@ class Session:
         norm = clip_gradients(self.model, config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return torch.stack([self.fabric.all_reduce(loss, reduce_op="mean"), norm])  # type: ignore[list-item]
+        mine = torch.stack([loss, loss.new_tensor(float(stop)), loss.new_tensor(float(due))])
+        loss, *wishes = self.fabric.all_reduce(mine, reduce_op="mean")
+        return torch.stack([loss, norm, *wishes])
 
-    def _record(self, measured: Float[Tensor, " 2"], tracker: Tracker) -> None:
-        loss, norm = measured.tolist()
+    def _record(self, measured: Float[Tensor, " 4"], tracker: Tracker) -> None:
+        loss, norm, stop, due = measured.tolist()
+        self.agreed = stop > 0, due > 0
         step = len(self.measurements.loss)
         refuse_divergence(step, loss, norm, self.card.training, self.kept)
         self.measurements.add(loss, norm)
@@ -162,21 +175,10 @@ class Session:
         loss = f"loss {self.measurements.loss[-1]:.3f}, " if self.measurements.loss else ""
         return f"{loss}{self.speed.tokens_per_second:,.0f} tokens/s"
 
-    def _stop_asked(self, done: int, stop: Stop) -> bool:
-        if self.fabric.world_size == 1:
-            return stop.asked
-        if done % CLOCK_EVERY_STEPS:
-            return False
-        asked = torch.tensor(float(stop.asked), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(asked, reduce_op="sum"))  # one process's signal stops all
-
-    def _state_due(self, done: int, clock: float) -> bool:
+    def _is_time(self, clock: float) -> bool:
+        """Whether ``state_every`` seconds went by since ``clock``; never where it counts steps."""
         every = self.card.training.state_every
-        if isinstance(every, int):
-            return done % every == 0
-        if self.fabric.world_size > 1 and done % CLOCK_EVERY_STEPS:
-            return False
-        return self.fabric.broadcast(time.monotonic() - clock >= int(every.removesuffix("s")))
+        return isinstance(every, str) and time.monotonic() - clock >= int(every.removesuffix("s"))
 
     def _keep_checkpoint(self, step: int) -> None:
         weights = gather_weights(self.model)
@@ -196,7 +198,7 @@ class Session:
         state = take_snapshot(step, self.model, self.adamw, self.measurements)
         refuse_broken_weights(step, state.weights, self.card.training, self.kept)
         if self.fabric.is_global_zero:
-            write_state(self.out, state, self.card.identity_hash)
+            write_state(self.out, state, self.card.identity_hash, machine(self.fabric))
             self._write_tables()
 
     def _finish(self) -> None:

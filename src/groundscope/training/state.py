@@ -36,10 +36,11 @@ class TrainState:
     measurements: Measurements
 
 
-def write_state(run: Path, state: TrainState, identity: str) -> None:
+def write_state(run: Path, state: TrainState, identity: str, machine: Mapping[str, int] | None = None) -> None:
     """Write a state, atomically and with its hash, then drop all but the newest generations.
 
-    ``identity`` is the hash of the run's configuration: a state belongs to one run alone.
+    ``identity`` is the hash of the run's configuration: a state belongs to one run alone. ``machine`` is what rounding
+    depends on beside it: threads and processes.
     """
     tensors = {f"weights/{name}": weight for name, weight in state.weights.items()}
     for name, slots in state.optimizer.items():
@@ -49,7 +50,7 @@ def write_state(run: Path, state: TrainState, identity: str) -> None:
     with atomic_directory(_states(run) / f"step-{state.step:08d}") as folder:
         save_file(tensors, folder / TENSORS)
         digest = sha256_file(folder / TENSORS)
-        write_json(folder / CARD, {"step": state.step, "identity": identity, "sha256": digest})
+        write_json(folder / CARD, {"step": state.step, "identity": identity, "sha256": digest, "machine": machine})
     for old in _generations(run)[GENERATIONS:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -57,9 +58,10 @@ def write_state(run: Path, state: TrainState, identity: str) -> None:
 def newest_state(
     run: Path, identity: str, is_usable: Callable[[int], str | None], say: Callable[[str], None]
 ) -> Path | None:
-    """Return the newest state that is whole, or None; says in a line why each newer one is passed over.
+    """Return the newest state that is whole, or None; says in a line why each newer one is not used, and deletes it.
 
-    ``is_usable`` gives a reason against going on from a step, or None.
+    Left there, a state of a later step would outlive those that the run writes from now on. ``is_usable`` gives a
+    reason against going on from a step, or None.
     """
     generations = _generations(run)
     for folder, older in zip_longest(generations, generations[1:]):
@@ -68,6 +70,7 @@ def newest_state(
             return folder
         then = f"Trying the one before it, of step {_step(older)}." if older else "Beginning again from step 0."
         say(f"The train state of step {_step(folder)} is not used: {reason}. {then}")
+        shutil.rmtree(folder, ignore_errors=True)
     return None
 
 
@@ -84,6 +87,11 @@ def read_state(folder: Path) -> TrainState:
             weights[key.removeprefix("weights/")] = tensor
     measurements = Measurements(tensors["loss_nats"].tolist(), tensors["gradient_norm"].tolist())
     return TrainState(_step(folder), weights, optimizer, measurements)
+
+
+def machine_of(folder: Path) -> Mapping[str, int] | None:
+    """Return the threads and processes that a proven state was computed with, None where it does not say."""
+    return read_json(folder / CARD).get("machine")
 
 
 def count_states(run: Path) -> int:
