@@ -1,4 +1,4 @@
-"""Shared by all tests: no network, two threads, and real data only where it is given."""
+"""Shared by all tests: no network, one thread per process, and real data only where it is given."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker per core: more threads would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, by processes that tests start too
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GROUNDSCOPE_JOBS", "1")  # what a study computes, it computes where the test can look
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from groundscope import __version__
+from groundscope.cli_corpus import Quiet, corpus_app, listed
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.progress import Progress
 
@@ -21,7 +22,6 @@ app = typer.Typer(
     help="When, where and by which mechanism symbol grounding emerges inside language models.",
     epilog="Start with: groundscope run     Then open the page that it names.",
 )
-corpus_app = typer.Typer(no_args_is_help=True, help="Turn transcripts into scene and speech tokens.")
 app.add_typer(corpus_app, name="corpus")
 
 
@@ -33,10 +33,20 @@ class Engine(StrEnum):
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 StudyFile = Annotated[
     Path | None,
     typer.Argument(help="Study file. Without one: the generated toy world.", metavar="[STUDY.yaml]"),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="GROUNDSCOPE_JOBS",
+        help="Cells computed at once on this machine. Default: one per core, up to four; one with an accelerator.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads per cell. Default: this machine's cores, shared by the jobs.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -55,12 +65,11 @@ def run(
         bool, typer.Option("--dry-run", help="Show what would be computed and why, on how much disk, for how long.")
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="Where cells are computed: in this process, or on Ray.")
+        Engine, typer.Option(help="Where cells are computed: on this machine, or on Ray.")
     ] = Engine.LOCAL,
     address: Annotated[str, typer.Option(help="Ray's cluster: auto, HOST:PORT, or local to start one here.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads per cell. Default: the cores of this machine.")
-    ] = None,
+    jobs: Jobs = None,
+    threads: Threads = None,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="With Ray: GPUs per cell that runs a model. Default: one, if any.")
     ] = None,
@@ -68,7 +77,7 @@ def run(
 ) -> None:
     """Run a study: corpus, training, measurements, tables and the page. Finished work is never done twice."""
     from groundscope.report.page import write_page
-    from groundscope.study.executors import executor_maker
+    from groundscope.study.executors import here, on_ray
     from groundscope.study.load import load_study
     from groundscope.study.run import plan_run, run_study
     from groundscope.study.selection import Selection
@@ -80,7 +89,8 @@ def run(
         for line in plan_run(loaded, folder, write_page, selection):
             typer.echo(line)
         return
-    make = executor_maker(loaded, ray=engine is Engine.RAY, address=address, threads=threads, gpus=gpus, quiet=quiet)
+    ray = engine is Engine.RAY
+    make = on_ray(loaded, address, threads, gpus, quiet) if ray else here(jobs, threads, quiet)
     page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection, make)
     if page:
         typer.echo(f"The page: {page}")
@@ -109,11 +119,13 @@ def reproduce(
     ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of the paper's study files.")] = Path("studies/paper"),
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
+    jobs: Jobs = None,
+    threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
     """Reproduce the paper: list its experiments, run one, or write the page of published numbers beside ours."""
+    from groundscope.reproduction import listing
     from groundscope.reproduction.experiments import experiment, run_folder
-    from groundscope.reproduction.listing import lines, listed
     from groundscope.reproduction.published import paper
 
     if page:
@@ -122,14 +134,15 @@ def reproduce(
         typer.echo(f"The page: {write_reproduction(page, runs, studies)}")
         return
     if name is None:
-        typer.echo("\n".join(lines(listed(paper(), studies, runs, scale), scale)))
+        typer.echo("\n".join(listing.lines(listing.listed(paper(), studies, runs, scale), scale)))
         return
     from groundscope.report.page import write_page
     from groundscope.reproduction.run import run_experiment
+    from groundscope.study.executors import here
 
-    progress = Progress(quiet=quiet)
     study = experiment(name, studies).study(scale, overrides or ())
-    made = run_experiment(study, out or run_folder(runs, scale, name), runs, write_page, progress)
+    folder, make = out or run_folder(runs, scale, name), here(jobs, threads, quiet)
+    made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
     if made:
         typer.echo(f"The page: {made}")
 
@@ -201,8 +214,8 @@ def table(
         typer.echo("\n".join(table_names(run)))
         return
     wanted = _one_of(TextFormat, form, "--format")
-    asked = [column.strip() for column in columns.split(",") if column.strip()]
-    rows = selected(read_run_table(run, name), name, asked, where or (), all_columns=wanted is TextFormat.CSV)
+    everything = wanted is TextFormat.CSV
+    rows = selected(read_run_table(run, name), name, listed(columns), where or (), all_columns=everything)
     text = table_text(rows, wanted)
     if out is None:
         typer.echo(text, nl=False)
@@ -260,8 +273,9 @@ def inspect(
     from groundscope.mechanism.inspect_tables import inspection_json, trajectory_text, write_inspection
     from groundscope.mechanism.inspect_text import inspection_text
 
-    names = [name.strip() for name in (revisions or "").split(",") if name.strip()]
-    subjects = subjects_of(model, revision=revision, revisions=names, count=count, device=device, dtype=dtype)
+    subjects = subjects_of(
+        model, revision=revision, revisions=listed(revisions or ""), count=count, device=device, dtype=dtype
+    )
     question = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
     progress = Progress(quiet=as_json)
     answers = []
@@ -302,7 +316,7 @@ def detect(
     from groundscope.picture_verbs import detect_heads
 
     for line in detect_heads(
-        model, images, boxes, prompt, [word.strip() for word in words.split(",") if word.strip()], at_most=at_most,
+        model, images, boxes, prompt, listed(words), at_most=at_most,
         threshold=box_threshold, frequency=frequency, draws=draws, layers_at_once=layers_at_once, revision=revision,
         device=device, dtype=dtype, out=out,
     ):  # fmt: skip
@@ -315,201 +329,10 @@ def _refuse_no_run(run: Path) -> None:
 
 
 def _one_of(choices: type[Choice], value: str, option: str) -> Choice:
-    if value not in [choice.value for choice in choices]:
-        known = [choice.value for choice in choices]
+    known = [choice.value for choice in choices]
+    if value not in known:
         raise StudyError(f"{option} is one of {', '.join(known)}; given: '{value}'.{did_you_mean(value, known)}")
     return choices(value)
-
-
-ChunkLength = Annotated[int, typer.Option("--length", min=8, help="Tokens per chunk.")]
-MinFrequency = Annotated[int, typer.Option(min=1, help="Rarer words become <unk>.")]
-MaxVocabulary = Annotated[int | None, typer.Option(min=16, help="Keep at most so many entries.")]
-Keep = Annotated[str, typer.Option(help="all chunks, or only those with a scene word: env.", metavar="all|env")]
-Out = Annotated[Path, typer.Option(help="The corpus directory to write.")]
-Sources = Annotated[list[Path], typer.Argument(help="Folders, archives or files.")]
-
-
-@corpus_app.command()
-def chat(
-    paths: Sources,
-    out: Out,
-    env: Annotated[str, typer.Option(help="Dependent tiers that describe the scene.")] = "act,sit,gpx",
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
-    length: ChunkLength = 512,
-    min_frequency: MinFrequency = 1,
-    max_vocabulary: MaxVocabulary = None,
-    keep: Keep = "all",
-    quiet: Quiet = False,
-) -> None:
-    """Read CHAT transcripts (CHILDES): folders, .zip, .tar.xz or single .cha files."""
-    from groundscope.corpus.chat import ChatOptions, read_chat
-
-    progress = Progress(quiet=quiet)
-    tiers = tuple(name.strip().lstrip("%") for name in env.split(",") if name.strip())
-    options = _options(ChatOptions, scene_tiers=tiers, fold_case=not keep_case)
-    documents = read_chat(paths, options, progress)
-    _build(
-        documents,
-        out,
-        length,
-        min_frequency,
-        max_vocabulary,
-        keep,
-        {"reader": "chat", "options": options.model_dump(mode="json")},
-    )
-
-
-@corpus_app.command()
-def jsonl(
-    paths: Sources,
-    out: Out,
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
-    length: ChunkLength = 512,
-    min_frequency: MinFrequency = 1,
-    max_vocabulary: MaxVocabulary = None,
-    keep: Keep = "all",
-) -> None:
-    """Read your own data: one {"speaker", "channel", "text" or "words", "document"} per line."""
-    from groundscope.corpus.jsonl import JsonlOptions, read_jsonl
-
-    options = _options(JsonlOptions, fold_case=not keep_case)
-    documents = read_jsonl(paths, options)
-    _build(
-        documents,
-        out,
-        length,
-        min_frequency,
-        max_vocabulary,
-        keep,
-        {"reader": "jsonl", "options": options.model_dump(mode="json")},
-    )
-
-
-@corpus_app.command()
-def visdial(
-    paths: Sources,
-    out: Out,
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
-    length: ChunkLength = 512,
-    min_frequency: MinFrequency = 1,
-    max_vocabulary: MaxVocabulary = None,
-    keep: Keep = "all",
-) -> None:
-    """Read Visual Dialog 0.9 / 1.0 or VisPro: the caption is the scene, questions and answers are speech."""
-    from groundscope.corpus.dialogue import DialogueOptions, read_dialogues
-
-    options = _options(DialogueOptions, fold_case=not keep_case)
-    reader = {"reader": "visdial", "options": options.model_dump(mode="json")}
-    _build(read_dialogues(paths, options), out, length, min_frequency, max_vocabulary, keep, reader)
-
-
-@corpus_app.command()
-def captions(
-    paths: Sources,
-    out: Out,
-    scene: Annotated[int, typer.Option(min=0, help="How many captions of a picture are its scene.")] = 1,
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Do not fold case.")] = False,
-    length: ChunkLength = 512,
-    min_frequency: MinFrequency = 1,
-    max_vocabulary: MaxVocabulary = None,
-    keep: Keep = "all",
-) -> None:
-    """Read COCO captions: of each picture's captions one is the scene, the others are speech about it."""
-    from groundscope.corpus.captions import CaptionOptions, read_captions
-
-    options = _options(CaptionOptions, scene=scene, fold_case=not keep_case)
-    reader = {"reader": "captions", "options": options.model_dump(mode="json")}
-    _build(read_captions(paths, options), out, length, min_frequency, max_vocabulary, keep, reader)
-
-
-@corpus_app.command()
-def toyworld(
-    out: Out,
-    length: ChunkLength = 128,
-    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
-) -> None:
-    """Generate the toy world: scenes and talk whose truth is known."""
-    from groundscope.corpus.toyworld import ToyWorld, ToyWorldOptions
-
-    options = ToyWorldOptions(seed=seed)
-    documents = ToyWorld(options).documents()
-    _build(
-        documents,
-        out,
-        length,
-        1,
-        None,
-        "all",
-        {"reader": "toyworld", "options": options.model_dump(mode="json")},
-    )
-
-
-@corpus_app.command()
-def ablate(
-    corpus: Annotated[Path, typer.Argument(help="A corpus directory.")],
-    out: Annotated[Path, typer.Option(help="The folder for a corpus per dose, such as cooccurring-050.")],
-    remove: Annotated[str, typer.Option(help="Percent of the co-occurring chunks.", metavar="N,N,...")],
-    arms: Annotated[
-        str, typer.Option(help="cooccurring: those chunks; control: as many others.", metavar="ARM,...")
-    ] = "cooccurring,control",
-    words: Annotated[
-        str, typer.Option(help="Whose co-occurrence counts: listed, paper, or words.", metavar="listed|paper|WORD,...")
-    ] = "listed",
-    kind: Annotated[str, typer.Option(help="Kind of the words.", metavar="noun|verb|adjective")] = "noun",
-    minimum: Annotated[int, typer.Option(min=1, help="Times a word must stand in the scene and in speech.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of chunks.")] = 0,
-) -> None:
-    """Write a corpus again without some of its co-occurring chunks, and controls that lost as much other text."""
-    from groundscope.behaviour.options import AblationStudy, BehaviourOptions
-    from groundscope.behaviour.words import select_words
-    from groundscope.corpus.ablation import Ablation, ablate_series
-    from groundscope.corpus.chunks import Corpus
-
-    doses = _options(AblationStudy, remove=remove.split(","), arms=arms.split(","), seed=seed)
-    named = words if words in ("listed", "paper") else words.split(",")
-    asked = _options(BehaviourOptions, kinds=[kind], words=named, minimum=minimum)
-    whole = Corpus.open(corpus)
-    chosen = select_words(whole.vocabulary, asked.kind, minimum=asked.minimum, choice=asked.words)
-    forms = [word.form for word in chosen]
-    for left in ablate_series(whole, forms, out, percents=doses.remove, arms=doses.arms, seed=doses.seed):
-        dose = Ablation.of(left)
-        assert dose is not None
-        typer.echo(
-            f"{left.path}: {dose.removed:,} of {dose.chunks:,} chunks removed, {dose.cooccurring_left:,} of "
-            f"{dose.cooccurring:,} co-occurring ones left, {left.card.tokens:,} tokens"
-        )
-
-
-@corpus_app.command()
-def show(path: Annotated[Path, typer.Argument(help="A corpus directory.")]) -> None:
-    """Print the card of a corpus."""
-    from groundscope.corpus.chunks import Corpus
-
-    typer.echo("\n".join(Corpus.open(path).card.lines()))
-
-
-def _build(
-    documents, out: Path, length: int, min_frequency: int, max_vocabulary: int | None, keep: str, reader: dict
-) -> None:
-    from groundscope.corpus.chunks import ChunkOptions, build_corpus
-
-    options = _options(
-        ChunkOptions, length=length, min_frequency=min_frequency, max_vocabulary=max_vocabulary, keep=keep
-    )
-    corpus = build_corpus(documents, out, options, provenance=reader)
-    typer.echo("\n".join(corpus.card.lines()))
-    typer.echo(f"The corpus: {out}")
-
-
-def _options(model, **values):
-    from pydantic import ValidationError
-
-    from groundscope.study.explain import explain
-
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise StudyError(explain(error, model)) from None
 
 
 def _version(value: bool) -> bool:

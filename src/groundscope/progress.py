@@ -22,12 +22,15 @@ class Task(Protocol):
 class Progress:
     """Shows tasks and messages on a stream; knows by itself whether a person is watching.
 
-    ``lines_every``: the least number of seconds between two lines of one task where no terminal is attached.
+    ``live`` False: lines also on a terminal, which several processes share. ``lines_every``: the least number of
+    seconds between two lines of one task.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, lines_every: float = 10.0):
+    def __init__(
+        self, stream: TextIO | None = None, *, quiet: bool = False, live: bool = True, lines_every: float = 10.0
+    ):
         self._console = Console(file=stream or sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
-        self._quiet = quiet
+        self._quiet, self._may_live = quiet, live
         self._lines_every = lines_every
         self._display: RichProgress | None = None
 
@@ -40,7 +43,7 @@ class Progress:
         """Count a task of ``total`` units, of which ``done`` were finished in an earlier run."""
         if self._quiet:
             yield _Silent()
-        elif self._console.is_terminal:
+        elif self._may_live and self._console.is_terminal:
             with self._live() as display:
                 number = display.add_task(label, total=total, completed=done, note="")
                 try:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from groundscope.corpus.chat import ChatOptions, read_chat
+from groundscope.corpus.chunks import ChunkOptions, build_corpus
 from groundscope.corpus.sources import SourceFile, decode, open_sources
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError
@@ -113,7 +115,7 @@ def test_collections(tmp_path, place, file, collection):
         ("bad.tar.gz", b"no gzip", "cannot be read as a tar archive"),
         ("bad.tar.xz", b"no xz", "cannot be read as a tar archive"),
         ("hollow.tar.xz", lzma.compress(b"no tar" * 1000), "cannot be read as a tar archive"),
-        ("nothing.tar.gz", gzip.compress(b""), "cannot be read as a tar archive"),
+        ("nothing.tar.gz", gzip.compress(b"", mtime=0), "cannot be read as a tar archive"),
     ],
 )
 def test_what_is_no_source_is_said_in_one_line(tmp_path, name, content, message):
@@ -202,7 +204,49 @@ def test_links_to_folders_are_followed_once_and_loops_end(folder, tmp_path):
             ("top/Brown/Adam/a.cha", "Brown"),
             ("top/Brown/Adam/b.cha", "Brown"),
         ]
-        assert [(problem.file, problem.what) for problem in sources.problems] == [("top/Brown/self", "folder")]
+        assert [(problem.file, problem.what) for problem in sources.problems] == [("top/Brown/self", "link")]
+
+
+def test_a_link_that_leads_nowhere_is_a_problem_in_the_card(folder, tmp_path):
+    (folder / "Lost").symlink_to(tmp_path / "unplugged/Lost")  # a folder, as it was
+    (folder / "Brown/c.cha").symlink_to("gone.cha")
+    with open_sources([folder], ".cha") as sources:
+        assert [file.name for file in sources.files] == NAMES
+        why = "it leads nowhere: No such file or directory"
+        assert sources.problems == (Problem("top/Lost", 0, "link", why), Problem("top/Brown/c.cha", 0, "link", why))
+    (folder / "Bates/c.cha").write_text("@UTF8\n*CHI:\tone two three four five six seven eight .\n@End\n")
+    built = build_corpus(read_chat([folder], ChatOptions()), tmp_path / "corpus", ChunkOptions(length=8), provenance={})
+    assert built.problems().filter(what="link")["file"].to_list() == ["top/Lost", "top/Brown/c.cha"]
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/Lost").symlink_to("nowhere")
+    with (
+        pytest.raises(CorpusError, match=r"passed over: links/Lost \(it leads"),
+        open_sources([tmp_path / "links"], ".cha"),
+    ):
+        pass
+
+
+def test_a_file_is_read_once_under_its_own_name(folder, tmp_path):
+    (folder / "Aaron.cha").symlink_to(folder / "Brown/Adam/a.cha")  # sorts first, and is only a link
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/Brown").symlink_to(folder / "Brown")
+    (tmp_path / "more/c.cha").symlink_to(folder / "Bates/c.cha")
+    (tmp_path / "more/d.cha").write_bytes(b"D")
+    (tmp_path / "more/e.cha").symlink_to(tmp_path / "e.cha")
+    (tmp_path / "e.cha").write_bytes(b"E")
+    (folder / "f.cha").symlink_to(tmp_path / "e.cha")
+    names = ["more/d.cha", "more/e.cha", *NAMES]
+    assert list(read_all(tmp_path / "more", folder)) == names
+    assert sorted(read_all(folder, tmp_path / "more")) == sorted(["top/f.cha", "more/d.cha", *NAMES])
+    with open_sources([folder, tmp_path / "e.cha"], ".cha") as sources:  # what is named is no link's
+        assert [content(file) for file in sources.files] == [b"C", b"A", b"B", b"E"]
+
+
+def test_an_archive_inside_a_folder_is_read_where_it_is_named_too(folder):
+    packed(folder, ".zip").rename(folder / "Brown.zip")
+    assert list(read_all(folder, folder / "Brown.zip")) == NAMES
+    with open_sources([folder, folder / "Brown.zip"], ".cha") as sources:
+        assert [content(file) for file in sources.files] == [b"C", b"A", b"B"] * 2
 
 
 @pytest.fixture

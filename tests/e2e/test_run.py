@@ -14,7 +14,7 @@ from groundscope.cli import main
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = [
     "corpus.world.documents=300", "corpus.world.nouns=24", "corpus.chunks.length=64", "behaviour.minimum=20",
-    "models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32",
+    "models={transformer-4: {preset: transformer-4, d_model: 32, n_heads: 2}, lstm-4: {preset: lstm-4, d_model: 32}}",
     "training.steps=20", "training.warmup_steps=5", "training.batch_size=4", "training.checkpoints=[0, 10, 20]",
     "training.precision=fp32", "statistics.resamples=200",
 ]  # fmt: skip

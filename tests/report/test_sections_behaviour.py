@@ -219,6 +219,11 @@ def test_frames_are_ranked_by_their_own_preference(full_run: Path) -> None:
     assert list(content.figures["neutral"].data[0].x) == [1, 2, 3, 4, 5, 6]
 
 
+def test_frames_are_drawn_in_the_same_order_each_time(full_run: Path) -> None:
+    drawn = [FRAMES.build(open_run(full_run)) for _ in range(5)]
+    assert len({content.figures["frames"].to_json() for content in drawn if content is not None}) == 1
+
+
 def test_seeds_and_contexts_are_samples(full_run: Path) -> None:
     content = SEEDS.build(open_run(full_run))
     assert content is not None

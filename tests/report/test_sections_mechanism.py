@@ -143,6 +143,11 @@ def test_seeds_are_averaged(run: Path, tables: dict) -> None:
     assert "lstm-4" not in content.variables["tables"]
 
 
+def test_effects_are_drawn_in_the_same_order_each_time(run: Path) -> None:
+    drawn = [cause_content(open_run(run)) for _ in range(5)]
+    assert len({content.figures["effect"].to_json() for content in drawn if content is not None}) == 1
+
+
 def test_the_lens_table_reads_the_lens(run: Path, tables: dict) -> None:
     content = lens_content(open_run(run))
     assert content is not None

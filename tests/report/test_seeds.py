@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.evidence import EVIDENCE
-from groundscope.report.seeds import ALPHA, evidence_over_seeds, loss_over_seeds, unfinished
+from groundscope.report.seeds import ALPHA, different_courses, evidence_over_seeds, loss_over_seeds, unfinished
 from groundscope.training.metrics import LOSS
 
 
@@ -45,6 +45,11 @@ def test_means_stop_where_the_first_seed_stops(evidence: pl.DataFrame) -> None:
     assert steps == [("lstm-4", 300), ("transformer-4", 1500)]
     assert unfinished(cut) == [("lstm-4", 142, 300, 1500)]
     assert unfinished(evidence) == []
+
+
+def test_models_with_the_same_course_share_one() -> None:
+    rows = pl.DataFrame({"arch": list("aabbcc"), "step": [0, 1] * 3, "counted": [0.0, 0.5, 0.0, 0.50001, 0.0, 0.7]})
+    assert [course["arch"].unique().to_list() for course in different_courses(rows, "counted")] == [["a"], ["c"]]
 
 
 def test_undefined_values_become_missing_ones(evidence: pl.DataFrame) -> None:

@@ -69,3 +69,22 @@ def test_an_ablated_model_is_measured_on_the_words_of_the_whole_corpus_with_its_
     assert ablated["cooccurring_chunks"].sum() == 0 < whole["cooccurring_chunks"].sum()
     kept = {path.name for path in (branch / "train/transformer-4/seed-1/checkpoints").iterdir()}
     assert kept == {"step-00000000", "step-00000006"}
+
+
+def test_doses_are_measured_in_the_frames_that_the_study_keeps(finished: Path) -> None:
+    audit = pl.read_parquet(finished / "tables/audit.parquet").filter(step=6).sort("preference_nats", "context")
+    within, kept = audit["preference_nats"][2], audit["context"].head(3).to_list()
+    settings = [*SMALL, f"behaviour.neutral_within={within}"]
+    arguments = ["run", "--quiet", "--out", str(finished), *(part for s in settings for part in ("--set", s))]
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert not done.value.code
+    dose = pl.read_parquet(finished / "tables/dose.parquet").filter(step=6)
+    for arm, share in (("cooccurring", 100), ("control", 50)):
+        place = finished / f"ablation/{arm}-{share:03d}/behaviour/transformer-4/seed-1/step-00000006/surprisal.parquet"
+        nats = pl.read_parquet(place).filter(pl.col("context").is_in(kept)).group_by("condition")
+        means = dict(nats.agg(pl.col("surprisal_nats").mean()).iter_rows())
+        found = dose.filter(arm=arm, share_removed=share / 100)["gain_nats"].item()
+        assert found == pytest.approx(means["mismatch"] - means["match"])
+    whole = pl.read_parquet(finished / "tables/gain.parquet").filter(step=6)["gain_nats"].mean()
+    assert dose.filter(arm="control", share_removed=0.0)["gain_nats"].item() == pytest.approx(whole)

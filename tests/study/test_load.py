@@ -89,6 +89,10 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ({"behaviour": {"controls": ["shuffled"] * 2}}, "behaviour.controls: 'shuffled' is listed twice"),
         ({"behaviour": {"controls_at": [7]}}, "behaviour.controls_at names step 7, which is no checkpoint"),
         ({"ablation": {"models": ["u"]}}, "ablation.models: there is no model 'u'"),
+        (
+            {"ablation": {}, "corpus": {"source": "scenes", "encoders": {"vit": {"name": "vit"}}}},
+            "ablation: a study of pictures (corpus.source: scenes) has none",
+        ),
         ({"ablation": {"remove": [101]}}, "ablation.remove.0: input should be less than or equal to 100"),
         ({"seeds": [10**30]}, "seeds.0"),
         ({"behaviour": {"words": []}}, "behaviour.words: name at least two words"),

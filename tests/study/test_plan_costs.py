@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from groundscope.corpus.utterance import Channel
+from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import TrainingError
 from groundscope.files import sha256_file, write_json
 from groundscope.models.presets import build
@@ -18,7 +20,10 @@ from groundscope.study.load import load_study
 from groundscope.study.plan import plan
 from groundscope.study.runs import list_runs
 
-SMALL = ("models.transformer-4.d_model=32", "models.transformer-4.n_heads=2", "models.lstm-4.d_model=32", "seeds=[1]")
+SMALL = (
+    "models={transformer-4: {preset: transformer-4, d_model: 32, n_heads: 2}, lstm-4: {preset: lstm-4, d_model: 32}}",
+    "seeds=[1]",
+)
 
 
 def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +81,19 @@ def test_trainings_without_cooccurrence_are_counted(tmp_path: Path) -> None:
     needs = disk_needs(study, tmp_path)
     assert set(needs) == trainings
     assert sorted({need.checkpoints for need in needs.values()}) == [1, 3]
+
+
+def test_trainings_with_each_encoder_are_counted(tmp_path: Path) -> None:
+    study = load_study(Path(__file__).parents[2] / "studies/scenes-small.yaml")
+    needs = disk_needs(study, tmp_path)
+    assert set(needs) == {f"train/vlm.{encoder}/seed-{seed}" for encoder in ("dino", "random") for seed in (42, 142)}
+    settings = study.models["vlm"]
+    assert needs["train/vlm.dino/seed-42"].checkpoints == 10
+    (tmp_path / "corpus").mkdir()
+    vocabulary = Vocabulary.from_counts(documents=1, speakers={}, words={("dog", Channel.ENV): 1})
+    vocabulary.save(tmp_path / "corpus/vocabulary.json")
+    parameters = count_parameters(model_config(settings, len(vocabulary), 80))
+    assert disk_needs(study, tmp_path)["train/vlm.dino/seed-42"].checkpoint_bytes == 4 * parameters
 
 
 def entered(run: Path, **seconds: float) -> None:

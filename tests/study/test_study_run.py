@@ -9,7 +9,7 @@ import pytest
 from groundscope.errors import StudyError
 from groundscope.progress import Progress
 from groundscope.study.load import load_study
-from groundscope.study.run import run_study
+from groundscope.study.run import describe, plan_run, run_study
 from groundscope.study.selection import Selection
 
 
@@ -24,6 +24,18 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_computed(
     assert error.value.exit_status == 2
     assert f"'{module}'" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_check_and_a_dry_run_say_what_a_run_would_refuse(tmp_path: Path) -> None:
+    study = load_study(None, ["training.track=nosuchmodule"])
+    with pytest.raises(StudyError, match="'nosuchmodule', which is not installed"):
+        next(describe(study))
+    with pytest.raises(StudyError, match="'nosuchmodule', which is not installed"):
+        next(plan_run(study, tmp_path / "run", lambda run, page: page, Selection()))
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/love.txt").write_text("mine")
+    with pytest.raises(StudyError, match="not empty and not a run of groundscope"):
+        next(plan_run(load_study(None), tmp_path / "letters", lambda run, page: page, Selection()))
 
 
 def test_runs_are_listed_without_what_computes() -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import os
 import re
 import shutil
 import tarfile
@@ -36,6 +37,7 @@ _TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
 
 IN_FOLDER = "archive not read"
 FOLDER = "folder"
+LINK = "link"
 
 # TalkBank's shelves: what stands on one is a corpus (Eng-NA/Brown/Adam/..., Eng-UK-MOR/Manchester/...).
 _SHELF = re.compile(r"Eng-[A-Z]+(-MOR)?", re.IGNORECASE)
@@ -66,9 +68,10 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     """Find the files that end in ``suffix``, or in one of several, under ``paths``, sorted by name within each path.
 
     A path is a folder, a .zip, .tar, .tar.xz or .tar.gz archive, or a single file of any suffix. Archives stay
-    open until the context is left. Links to folders are followed. An archive inside a folder and a folder that cannot
-    be read are not read; a Problem names them. Raises CorpusError when a path is missing, is no archive in spite of its
-    name, holds no such file, or would be read twice.
+    open until the context is left. Links are followed, and a file to which several names lead is read once. A folder
+    that cannot be read, a link that leads nowhere and an archive inside a folder (unless it is a path itself) are not
+    read; a Problem names them. Raises CorpusError when a path is missing, is no archive in spite of its name, holds no
+    such file, or would be read twice.
     """
     for path in paths:
         if not path.exists():
@@ -77,8 +80,8 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     with ExitStack() as stack:
         files: list[SourceFile] = []
         problems: list[Problem] = []
-        for path in paths:
-            files += _files_of(path, suffix, stack, problems)
+        for path, below in zip(paths, _walked(paths, problems), strict=True):
+            files += _files_of(path, below, suffix, stack, problems)
         yield Sources(tuple(files), tuple(problems))
 
 
@@ -118,15 +121,43 @@ def _refuse_twice(paths: Sequence[Path]) -> None:
     places = [path.resolve() for path in paths]
     for number, place in enumerate(places):
         for other, outer in enumerate(places):
-            if other != number and place.is_relative_to(outer):
+            packed = place != outer and place.is_file() and _packing(place)  # in a folder, it is read only when named
+            if other != number and place.is_relative_to(outer) and not packed:
                 where = "is given twice" if place == outer else f"lies in {paths[other]}"
                 raise CorpusError(f"{paths[number]} {where}, so it would be read twice. Name it once.")
 
 
-def _files_of(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
-    kind = next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
+def _walked(paths: Sequence[Path], problems: list[Problem]) -> list[list[Path]]:
+    """The files below each path, a folder's path resolved; each file once, also where paths link to one another."""
+    roots = [path.resolve() if path.is_dir() else path for path in paths]
+
+    def unreadable(place: Path, error: OSError) -> None:
+        root = next(root for root in roots if place.is_relative_to(root))
+        what, why = (LINK, "it leads nowhere") if os.path.islink(place) else (FOLDER, "it cannot be read")
+        problems.append(Problem(_name(place, root), 0, what, f"{why}: {error.strerror}"))
+
+    below: list[list[Path]] = [[] for _ in roots]
+    for number, file in files_below(roots, unreadable):
+        below[number].append(file)
+    return below
+
+
+def _name(place: Path, root: Path) -> str:
+    """The path from the given folder on, its name included."""
+    return (root.name / place.relative_to(root)).as_posix()
+
+
+def _packing(path: Path) -> str:
+    """The end of an archive's name, empty for what is none."""
+    return next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
+
+
+def _files_of(
+    path: Path, below: list[Path], suffix: Suffix, stack: ExitStack, problems: list[Problem]
+) -> list[SourceFile]:
+    kind = _packing(path)
     if path.is_dir():
-        files = _folder_files(path, suffix, problems)
+        files = _folder_files(path, below, suffix, problems)
     elif kind == ".zip":
         files = _zip_files(path, suffix, stack)
     elif kind:
@@ -145,29 +176,22 @@ def _what_to_name(path: Path, problems: list[Problem]) -> str:
     packed = [Path(problem.file).name for problem in problems if problem.what == IN_FOLDER]
     if packed and path.is_dir():
         return f"It holds archives, which must be named themselves: {', '.join(packed)}."
-    unread = [f"{problem.file} ({problem.why})" for problem in problems if problem.what == FOLDER]
+    unread = [f"{problem.file} ({problem.why})" for problem in problems if problem.what in (FOLDER, LINK)]
     if unread and path.is_dir():
-        return f"Folders were passed over: {', '.join(unread)}."
-    return "Name a folder, archive or file that does."
+        return f"Folders or links were passed over: {', '.join(unread)}."
+    return "Name a folder, archive or file that does, and that no other path holds."
 
 
-def _folder_files(path: Path, suffix: Suffix, problems: list[Problem]) -> list[SourceFile]:
+def _folder_files(path: Path, below: list[Path], suffix: Suffix, problems: list[Problem]) -> list[SourceFile]:
     root = path.resolve()
-
-    def name_of(place: Path) -> str:
-        return (root.name / place.relative_to(root)).as_posix()
-
-    def unreadable(place: Path, error: OSError) -> None:
-        problems.append(Problem(name_of(place), 0, FOLDER, f"it cannot be read: {error.strerror}"))
-
     files = []
-    for file in files_below(root, unreadable):
-        if file.name.lower().endswith((".zip", *_TAR_SUFFIXES)):
+    for file in below:
+        if _packing(file):
             why = "archives inside a folder are not read; name it beside the folder if you want its files"
-            problems.append(Problem(name_of(file), 0, IN_FOLDER, why))
+            problems.append(Problem(_name(file, root), 0, IN_FOLDER, why))
         elif _wanted(file.name, suffix):
             collection = _collection(root.parts, file.relative_to(root).parts[:-1])
-            files.append(SourceFile(name_of(file), collection, lambda file=file: file.open("rb")))
+            files.append(SourceFile(_name(file, root), collection, lambda file=file: file.open("rb")))
     return files
 
 
@@ -233,8 +257,7 @@ def _wanted(name: str, suffix: Suffix) -> bool:
 
 
 def _stem(archive: Path) -> str:
-    end = next(end for end in (".zip", *_TAR_SUFFIXES) if archive.name.lower().endswith(end))
-    return archive.name[: -len(end)]
+    return archive.name[: -len(_packing(archive))]
 
 
 def _collection(outer: tuple[str, ...], inner: tuple[str, ...]) -> str:

@@ -1,14 +1,20 @@
 """What figures over training steps are made of: an axis, lines, bands, and names at the ends of lines."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import plotly.graph_objects as go
 import polars as pl
 
-from groundscope.report.numbers import FIXED, compact, rounded
-from groundscope.report.style import Mark, StepAxis
+from groundscope.report.numbers import FIXED, compact, interval, nats, rounded
+from groundscope.report.style import GREY, Mark, StepAxis
+
+LABEL_HEIGHT = 15  # pixels that a name at the end of a line needs
+RULE = {"width": 1, "color": GREY}  # a line that is no measurement: zero, a threshold
+DOTTED = {**RULE, "dash": "dot"}
+GAIN_TITLE = "grounding gain G (nats)"
+GAIN_BOUNDS = ("gain_low", "gain_high")
 
 
 @runtime_checkable
@@ -20,12 +26,32 @@ class Positions(Protocol):
         ...
 
 
-LABEL_HEIGHT = 15  # pixels that a name at the end of a line needs
-
-
 def plain(text: str) -> str:
     """Text that Plotly shows as it is: its labels understand a subset of HTML."""
     return escape(text, quote=False)
+
+
+def gain_text(row: Mapping[str, Any]) -> str:
+    """Write the G of a row with its interval: ``G 1.84 nats [1.60, 2.10]``."""
+    return f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}"
+
+
+def bare_figure(
+    height: int, margin: Mapping[str, int], *, xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **layout: Any
+) -> go.Figure:
+    """A figure without template and legend: colours are the page's, and names stand at the ends of lines."""
+    return go.Figure(
+        layout={
+            "template": "none",
+            "showlegend": False,
+            "hovermode": "closest",
+            "height": height,
+            "margin": margin,
+            "xaxis": {**xaxis, "zeroline": False},
+            "yaxis": {**yaxis, "zeroline": False},
+            **layout,
+        }
+    )
 
 
 def step_figure(axis: StepAxis, y_title: str, tokens: bool = True) -> go.Figure:
@@ -35,19 +61,14 @@ def step_figure(axis: StepAxis, y_title: str, tokens: bool = True) -> go.Figure:
     """
     scales = {scale: axis.layout(scale) for scale in ("log", "linear")}
     chosen = scales["log"]
-    common = {"tickvals": chosen["tickvals"], "range": chosen["range"], "zeroline": False, "tickangle": 0}
-    figure = go.Figure(
-        layout={
-            "template": "none",
-            "meta": scales,
-            "showlegend": False,
-            "hovermode": "closest",
-            "hoverdistance": 30,
-            "height": 380,
-            "margin": {"l": 56, "r": 112, "t": 44, "b": 48},
-            "xaxis": {**common, "ticktext": chosen["steps"], "title": {"text": "training step", "standoff": 8}},
-            "yaxis": {"title": {"text": y_title, "standoff": 10}, "zeroline": False},
-        }
+    common = {"tickvals": chosen["tickvals"], "range": chosen["range"], "tickangle": 0}
+    figure = bare_figure(
+        380,
+        {"l": 56, "r": 112, "t": 44, "b": 48},
+        xaxis={**common, "ticktext": chosen["steps"], "title": {"text": "training step", "standoff": 8}},
+        yaxis={"title": {"text": y_title, "standoff": 10}},
+        hoverdistance=30,
+        meta=scales,
     )
     if tokens and axis.tokens_at(0) is not None:
         figure.update_layout(
@@ -59,6 +80,7 @@ def step_figure(axis: StepAxis, y_title: str, tokens: bool = True) -> go.Figure:
                 "matches": "x",
                 "side": "top",
                 "showgrid": False,
+                "zeroline": False,
             }
         )
         figure.add_trace(go.Scatter(x=[0], y=[None], xaxis="x2", hoverinfo="skip", meta={}))
@@ -137,6 +159,59 @@ class Labels:
             )
             for label, height in zip(self._labels, heights, strict=True)
         ]
+
+
+class Lines:
+    """Lines over steps in one figure: each with the band around it, a mark per checkpoint and its name at its end."""
+
+    def __init__(self, figure: go.Figure, axis: StepAxis, reach: float):
+        """``reach`` is how far the y axis goes: names are moved apart by their height on it."""
+        self._figure, self._axis = figure, axis
+        self._labels = Labels(figure, reach)
+
+    def add(
+        self,
+        rows: pl.DataFrame,
+        column: str,
+        name: str,
+        mark: Mark,
+        meta: dict,
+        say: Callable[[dict[str, Any]], str],
+        *,
+        band: tuple[str, str] | None = None,
+        above_band: Sequence[go.Scatter] = (),
+        marks: bool = True,
+        filled: Iterable[bool] | None = None,
+        width: float = 2,
+        **line: str,
+    ) -> None:
+        """Draw ``column`` of ``rows``, one per step; ``say`` tells what a row's point says when pointed at.
+
+        ``band`` names the columns below and above; ``filled`` tells which marks are, by default all.
+        """
+        if band is not None:
+            self._figure.add_trace(step_band(rows, *band, mark, self._axis, meta))
+        self._figure.add_traces(list(above_band))
+        symbol = mark.symbol if filled is None else [mark.symbol if full else f"{mark.symbol}-open" for full in filled]
+        marker = {"marker": {"symbol": symbol, "size": 6, "color": mark.colour}} if marks else {}
+        self._figure.add_trace(
+            step_line(
+                rows,
+                column,
+                self._axis,
+                meta,
+                name=name,
+                text=[say(row) for row in rows.iter_rows(named=True)],
+                mode="lines+markers" if marks else "lines",
+                line={"color": mark.colour, "width": width, **line},
+                **marker,
+            )
+        )
+        self._labels.add(rows, column, name, mark, meta)
+
+    def name_ends(self) -> None:
+        """Write the names of all lines that were added."""
+        self._figure.add_traces(self._labels.traces(self._axis))
 
 
 def span(rows: pl.DataFrame, *columns: str, floor: float | None = None) -> float:

@@ -6,22 +6,27 @@ shows, and the step behind each point travels in ``customdata``, so that the pag
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.report.chart_parts import (
-    Labels,
+    DOTTED,
+    GAIN_BOUNDS,
+    GAIN_TITLE,
+    RULE,
+    Lines,
     by,
     first,
     first_choice,
+    gain_text,
     plain,
     span,
-    step_band,
     step_figure,
-    step_line,
 )
-from groundscope.report.numbers import decimal, interval, nats, p_value, share, share_interval
+from groundscope.report.numbers import decimal, nats, p_value, share, share_interval
+from groundscope.report.seeds import different_courses
 from groundscope.report.style import GREY, Mark, StepAxis
 
 COUNTED = Mark(GREY, "circle")  # the predictor that only counts
@@ -35,36 +40,26 @@ R2_MEASURES = {
 
 def gain_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
     """Grounding information gain G over steps, one line per model; filled marks are significant in every seed."""
-    figure = step_figure(axis, "grounding gain G (nats)")
-    figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    figure = step_figure(axis, GAIN_TITLE)
+    figure.add_hline(y=0, line=RULE)
     for direction, rows in by(evidence, "direction"):
-        labels = Labels(figure, span(rows, "gain_low", "gain_high", "counted_gain_nats", floor=0.0))
+        lines = Lines(figure, axis, span(rows, *GAIN_BOUNDS, "counted_gain_nats", floor=0.0))
         for arch, line in by(rows, "arch"):
-            mark, meta = marks[arch], {"arch": arch, "direction": direction}
-            figure.add_trace(step_band(line, "gain_low", "gain_high", mark, axis, meta))
-            filled = line["n_significant"] == line["n_seeds"]
-            figure.add_trace(
-                step_line(
-                    line,
-                    "gain_nats",
-                    axis,
-                    meta,
-                    name=arch,
-                    mode="lines+markers",
-                    line={"color": mark.colour, "width": 2},
-                    marker={
-                        "symbol": [mark.symbol if significant else f"{mark.symbol}-open" for significant in filled],
-                        "size": 6,
-                        "color": mark.colour,
-                    },
-                    text=[_gain_hover(row) for row in line.iter_rows(named=True)],
-                )
+            meta, significant = {"arch": arch, "direction": direction}, line["n_significant"] == line["n_seeds"]
+            lines.add(line, "gain_nats", arch, marks[arch], meta, _gain_tested, band=GAIN_BOUNDS, filled=significant)
+        for line in different_courses(rows, "counted_gain_nats"):
+            lines.add(
+                line,
+                "counted_gain_nats",
+                "counting alone",
+                COUNTED,
+                {"direction": direction},
+                lambda row: f"G {nats(row['counted_gain_nats'])}",
+                marks=False,
+                width=1.5,
+                dash="dash",
             )
-            labels.add(line, "gain_nats", arch, mark, meta)
-        for line in _distinct(rows, "counted_gain_nats"):
-            figure.add_trace(_counted(line, axis, {"direction": direction}))
-            labels.add(line, "counted_gain_nats", "counting alone", COUNTED, {"direction": direction})
-        figure.add_traces(labels.traces(axis))
+        lines.name_ends()
     return first_choice(figure, {"direction": first(evidence, "direction")})
 
 
@@ -84,30 +79,14 @@ def surprisal_figure(
     figure.update_yaxes(range=list(reach))
     figure.update_layout(height=292, margin={"l": 34, "r": 72, "t": 44, "b": 44})
     if uniform is not None:
-        figure.add_hline(y=uniform, line={"width": 1, "color": GREY, "dash": "dot"})
+        figure.add_hline(y=uniform, line=DOTTED)
     for direction, line in by(evidence.filter(pl.col("arch") == arch), "direction"):
-        meta = {"direction": direction}
-        labels = Labels(figure, reach[1] - reach[0])
-        for column, name, dash in (("mismatch_nats", "mismatch", "dash"), ("match_nats", "match", "solid")):
-            figure.add_trace(step_band(line, f"{column}_seed_low", f"{column}_seed_high", mark, axis, meta))
-            figure.add_trace(
-                step_line(
-                    line,
-                    column,
-                    axis,
-                    meta,
-                    name=name,
-                    mode="lines",
-                    line={"color": mark.colour, "width": 2, "dash": dash},
-                    text=[
-                        f"{name} {nats(row[column])}<br>seeds "
-                        f"{decimal(row[f'{column}_seed_low'])} to {decimal(row[f'{column}_seed_high'])}"
-                        for row in line.iter_rows(named=True)
-                    ],
-                )
-            )
-            labels.add(line, column, name, mark, meta)
-        figure.add_traces(labels.traces(axis))
+        lines = Lines(figure, axis, reach[1] - reach[0])
+        for name, dash in (("mismatch", "dash"), ("match", "solid")):
+            column = f"{name}_nats"
+            bounds, say = (f"{column}_seed_low", f"{column}_seed_high"), partial(_surprisal_hover, name)
+            lines.add(line, column, name, mark, {"direction": direction}, say, band=bounds, marks=False, dash=dash)
+        lines.name_ends()
     return first_choice(figure, {"direction": first(evidence, "direction")})
 
 
@@ -117,83 +96,52 @@ def r_squared_figure(evidence: pl.DataFrame, marks: Mapping[str, Mark], axis: St
     figure.update_yaxes(rangemode="tozero", tickformat=".2~f")
     chance = _chance(evidence)
     if chance is not None:
-        figure.add_hline(y=chance, line={"width": 1, "color": GREY, "dash": "dot"})
+        figure.add_hline(y=chance, line=DOTTED)
     for measure in R2_MEASURES:
         value, low, high = f"r2_{measure}", f"r2_{measure}_low", f"r2_{measure}_high"
         for direction, rows in by(evidence.drop_nulls(value), "direction"):
-            labels = Labels(figure, span(rows, low, high, floor=0.0))
+            lines = Lines(figure, axis, span(rows, low, high, floor=0.0))
             for arch, line in by(rows, "arch"):
-                mark, meta = marks[arch], {"arch": arch, "direction": direction, "measure": measure}
-                figure.add_trace(step_band(line, low, high, mark, axis, meta))
-                figure.add_trace(
-                    step_line(
-                        line,
-                        value,
-                        axis,
-                        meta,
-                        name=arch,
-                        mode="lines+markers",
-                        line={"color": mark.colour, "width": 2},
-                        marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
-                        text=[
-                            f"R² {share(row[value])} {share_interval(row[low], row[high])}<br>{R2_MEASURES[measure]}"
-                            for row in line.iter_rows(named=True)
-                        ],
-                    )
-                )
-                labels.add(line, value, arch, mark, meta)
-            figure.add_traces(labels.traces(axis))
+                meta = {"arch": arch, "direction": direction, "measure": measure}
+                lines.add(line, value, arch, marks[arch], meta, partial(_r_squared_hover, measure), band=(low, high))
+            lines.name_ends()
     return first_choice(figure, {"direction": first(evidence, "direction"), "measure": "log"})
 
 
 def loss_figure(loss: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAxis) -> go.Figure:
     """Training loss over steps."""
     figure = step_figure(axis, "training loss (nats per token)")
-    labels = Labels(figure, span(loss, "loss_low", "loss_high"))
+    lines = Lines(figure, axis, span(loss, "loss_low", "loss_high"))
     for arch, line in by(loss, "arch"):
-        mark, meta = marks[arch], {"arch": arch}
-        figure.add_trace(step_band(line, "loss_low", "loss_high", mark, axis, meta))
-        figure.add_trace(
-            step_line(
-                line,
-                "loss_nats",
-                axis,
-                meta,
-                name=arch,
-                mode="lines",
-                line={"color": mark.colour, "width": 1.75},
-                text=[f"loss {nats(value)}" for value in line["loss_nats"]],
-            )
+        lines.add(
+            line,
+            "loss_nats",
+            arch,
+            marks[arch],
+            {"arch": arch},
+            lambda row: f"loss {nats(row['loss_nats'])}",
+            band=("loss_low", "loss_high"),
+            marks=False,
+            width=1.75,
         )
-        labels.add(line, "loss_nats", arch, mark, meta)
-    figure.add_traces(labels.traces(axis))
+    lines.name_ends()
     return figure
 
 
-def _distinct(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:
-    """One model's rows for each different course of ``column``: models that saw the same data share one."""
-    lines = {tuple(line[column].round(4)): line for _, line in reversed(list(by(rows.drop_nulls(column), "arch")))}
-    return list(lines.values())[::-1]
-
-
-def _counted(line: pl.DataFrame, axis: StepAxis, meta: dict) -> go.Scatter:
-    return step_line(
-        line,
-        "counted_gain_nats",
-        axis,
-        meta,
-        name="counting alone",
-        mode="lines",
-        line={"color": COUNTED.colour, "width": 1.5, "dash": "dash"},
-        text=[f"G {nats(value)}" for value in line["counted_gain_nats"]],
-    )
-
-
-def _gain_hover(row: dict) -> str:
-    estimate = f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}"
+def _gain_tested(row: dict) -> str:
     if row["n_seeds"] == 1:
-        return f"{estimate}<br>{plain(p_value(row['p_holm']))}"
-    return f"{estimate}<br>significant in {row['n_significant']} of {row['n_seeds']} seeds"
+        return f"{gain_text(row)}<br>{plain(p_value(row['p_holm']))}"
+    return f"{gain_text(row)}<br>significant in {row['n_significant']} of {row['n_seeds']} seeds"
+
+
+def _surprisal_hover(name: str, row: dict) -> str:
+    low, high = (decimal(row[f"{name}_nats_seed_{end}"]) for end in ("low", "high"))
+    return f"{name} {nats(row[f'{name}_nats'])}<br>seeds {low} to {high}"
+
+
+def _r_squared_hover(measure: str, row: dict) -> str:
+    value, low, high = (row[f"r2_{measure}{end}"] for end in ("", "_low", "_high"))
+    return f"R² {share(value)} {share_interval(low, high)}<br>{R2_MEASURES[measure]}"
 
 
 def _chance(evidence: pl.DataFrame) -> float | None:

@@ -10,21 +10,24 @@ import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.report.chart_parts import (
+    GAIN_BOUNDS,
+    GAIN_TITLE,
+    RULE,
     Labels,
+    Lines,
+    bare_figure,
     by,
     first,
     first_choice,
+    gain_text,
     plain,
     span,
-    step_band,
     step_figure,
-    step_line,
 )
-from groundscope.report.numbers import interval, nats, percent, rounded
-from groundscope.report.style import GREY, Mark, StepAxis
+from groundscope.report.numbers import percent, rounded
+from groundscope.report.style import Mark, StepAxis
 
 ROW_HEIGHT = 27  # pixels of one line of a forest
-GAIN_TITLE = "grounding gain G (nats)"
 
 
 class Linear(NamedTuple):
@@ -48,25 +51,19 @@ def forest_figure(
     """
     place = {line: len(lines) - number for number, line in enumerate(lines)}
     archs = [arch for arch in marks if arch in set(rows["arch"].cast(pl.String))]
-    figure = go.Figure(
-        layout={
-            "template": "none",
-            "showlegend": False,
-            "hovermode": "closest",
-            "height": ROW_HEIGHT * len(lines) + 62,
-            "margin": {"l": 10, "r": 14, "t": 8, "b": 48},
-            "xaxis": {"title": {"text": title, "standoff": 8}, "zeroline": False},
-            "yaxis": {
-                "tickvals": [place[line] for line in lines],
-                "ticktext": [f"<b>{plain(line)}</b>" if line in headings else plain(line) for line in lines],
-                "range": [0.4, len(lines) + 0.6],
-                "automargin": True,
-                "showgrid": False,
-                "zeroline": False,
-            },
-        }
+    figure = bare_figure(
+        ROW_HEIGHT * len(lines) + 62,
+        {"l": 10, "r": 14, "t": 8, "b": 48},
+        xaxis={"title": {"text": title, "standoff": 8}},
+        yaxis={
+            "tickvals": [place[line] for line in lines],
+            "ticktext": [f"<b>{plain(line)}</b>" if line in headings else plain(line) for line in lines],
+            "range": [0.4, len(lines) + 0.6],
+            "automargin": True,
+            "showgrid": False,
+        },
     )
-    figure.add_vline(x=0, line={"width": 1, "color": GREY})
+    figure.add_vline(x=0, line=RULE)
     directions = list(by(rows, "direction")) if "direction" in rows.columns else [("", rows)]
     for direction, shown in directions:
         for number, arch in enumerate(archs):
@@ -123,29 +120,14 @@ def curves_figure(
         figure.update_layout(margin={"t": 12})
     if reach:
         figure.update_yaxes(range=list(reach))
-    figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    figure.add_hline(y=0, line=RULE)
     for direction, shown in by(rows, "direction"):
-        labels = Labels(figure, reach[1] - reach[0] if reach else span(shown, "gain_low", "gain_high", floor=0.0))
+        lines = Lines(figure, axis, reach[1] - reach[0] if reach else span(shown, *GAIN_BOUNDS, floor=0.0))
         for arch, line in by(shown, "arch"):
             mark, meta = marks[arch], {"arch": arch, "direction": direction}
-            figure.add_trace(step_band(line, "gain_low", "gain_high", mark, axis, meta))
-            if seeds is not None:
-                figure.add_traces(_seed_lines(seeds.filter(arch=arch, direction=direction), mark, axis, meta))
-            figure.add_trace(
-                step_line(
-                    line,
-                    "gain_nats",
-                    axis,
-                    meta,
-                    name=arch,
-                    mode="lines+markers",
-                    line={"color": mark.colour, "width": 2},
-                    marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
-                    text=[_gain_text(row) for row in line.iter_rows(named=True)],
-                )
-            )
-            labels.add(line, "gain_nats", arch, mark, meta)
-        figure.add_traces(labels.traces(axis))
+            thin = [] if seeds is None else _seed_lines(seeds.filter(arch=arch, direction=direction), mark, axis, meta)
+            lines.add(line, "gain_nats", arch, mark, meta, _gain_of_samples, band=GAIN_BOUNDS, above_band=thin)
+        lines.name_ends()
     return first_choice(figure, {"direction": first(rows, "direction")})
 
 
@@ -170,24 +152,11 @@ def emergence_figure(grounded: pl.DataFrame, marks: Mapping[str, Mark], axis: St
     figure = step_figure(axis, "words grounded")
     figure.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
     for direction, shown in by(grounded, "direction"):
-        labels = Labels(figure, 1.06)
+        lines = Lines(figure, axis, 1.06)
         for arch, line in by(shown, "arch"):
-            mark, meta = marks[arch], {"arch": arch, "direction": direction}
-            figure.add_trace(
-                step_line(
-                    line,
-                    "share",
-                    axis,
-                    meta,
-                    name=arch,
-                    mode="lines+markers",
-                    line={"color": mark.colour, "width": 2, "shape": "hv"},
-                    marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
-                    text=[f"{percent(row['share'], 0)} of {row['n_words']} words" for row in line.to_dicts()],
-                )
-            )
-            labels.add(line, "share", arch, mark, meta)
-        figure.add_traces(labels.traces(axis))
+            meta = {"arch": arch, "direction": direction}
+            lines.add(line, "share", arch, marks[arch], meta, _share_hover, shape="hv")
+        lines.name_ends()
     return first_choice(figure, {"direction": first(grounded, "direction")})
 
 
@@ -196,25 +165,19 @@ def lines_figure(rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, M
 
     ``rows`` has columns arch, direction, ``x``, gain_nats, gain_low, gain_high and text.
     """
-    figure = go.Figure(
-        layout={
-            "template": "none",
-            "showlegend": False,
-            "hovermode": "closest",
-            "height": 340,
-            "margin": {"l": 56, "r": 112, "t": 12, "b": 48},
-            "xaxis": {
-                "title": {"text": axis.title, "standoff": 8},
-                "tickvals": list(axis.values),
-                "range": _padded(axis.values),
-                "zeroline": False,
-            },
-            "yaxis": {"title": {"text": GAIN_TITLE, "standoff": 10}, "zeroline": False},
-        }
+    figure = bare_figure(
+        340,
+        {"l": 56, "r": 112, "t": 12, "b": 48},
+        xaxis={
+            "title": {"text": axis.title, "standoff": 8},
+            "tickvals": list(axis.values),
+            "range": _padded(axis.values),
+        },
+        yaxis={"title": {"text": GAIN_TITLE, "standoff": 10}},
     )
-    figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    figure.add_hline(y=0, line=RULE)
     for direction, shown in by(rows, "direction"):
-        labels = Labels(figure, span(shown, "gain_low", "gain_high", floor=0.0))
+        labels = Labels(figure, span(shown, *GAIN_BOUNDS, floor=0.0))
         for arch, of_arch in by(shown, "arch"):
             mark, meta = marks[arch], {"arch": arch, "direction": direction}
             for is_dashed, line in by(of_arch, dashed) if dashed else (("false", of_arch),):
@@ -241,7 +204,7 @@ def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dashed: bool) -> 
         mode="lines+markers",
         line={"color": mark.colour, "width": 2, "dash": "dash" if dashed else "solid"},
         marker={"symbol": f"{mark.symbol}-open" if dashed else mark.symbol, "size": 7, "color": mark.colour},
-        text=[f"<b>{plain(meta['arch'])}</b>, {row['text']}<br>{_gain_text(row)}" for row in line.to_dicts()],
+        text=[f"<b>{plain(meta['arch'])}</b>, {row['text']}<br>{_gain_of_samples(row)}" for row in line.to_dicts()],
         hovertemplate="%{text}<extra></extra>",
         name=plain(meta["arch"]),
         meta=meta,
@@ -250,21 +213,15 @@ def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dashed: bool) -> 
 
 def ages_figure(words: pl.DataFrame, arch: str, mark: Mark, axis: StepAxis) -> go.Figure:
     """Step at which each word is grounded, against the age at which children say it; open: not within training."""
-    figure = go.Figure(
-        layout={
-            "template": "none",
-            "showlegend": False,
-            "hovermode": "closest",
-            "height": 300,
-            "margin": {"l": 52, "r": 10, "t": 10, "b": 46},
-            "xaxis": {"title": {"text": "age of acquisition (months)", "standoff": 8}, "zeroline": False},
-            "yaxis": {
-                "title": {"text": "grounded at step", "standoff": 8},
-                "tickvals": [*axis.layout("log")["tickvals"], _never(axis)],
-                "ticktext": [*axis.layout("log")["steps"], "never"],
-                "zeroline": False,
-            },
-        }
+    figure = bare_figure(
+        300,
+        {"l": 52, "r": 10, "t": 10, "b": 46},
+        xaxis={"title": {"text": "age of acquisition (months)", "standoff": 8}},
+        yaxis={
+            "title": {"text": "grounded at step", "standoff": 8},
+            "tickvals": [*axis.layout("log")["tickvals"], _never(axis)],
+            "ticktext": [*axis.layout("log")["steps"], "never"],
+        },
     )
     for direction, shown in by(words.filter(pl.col("arch") == arch), "direction"):
         steps = shown["emergence_step"].to_list()
@@ -296,6 +253,10 @@ def _padded(values: Sequence[int]) -> list[float]:
     return [min(values) - margin, max(values) + margin]
 
 
-def _gain_text(row: dict) -> str:
+def _gain_of_samples(row: dict) -> str:
     seeds = f"<br>{row['n_seeds']} seeds, {row['n_words']} words" if "n_seeds" in row else ""
-    return f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}{seeds}"
+    return f"{gain_text(row)}{seeds}"
+
+
+def _share_hover(row: dict) -> str:
+    return f"{percent(row['share'], 0)} of {row['n_words']} words"

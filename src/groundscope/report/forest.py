@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import polars as pl
 
-from groundscope.report.numbers import interval, nats
+from groundscope.report.chart_parts import gain_text
 from groundscope.report.seeds import ALPHA
 
 FINAL_GAIN = "grounding gain G at the last checkpoint (nats)"
@@ -15,9 +15,7 @@ def forest_rows(rows: pl.DataFrame, line: pl.Expr) -> pl.DataFrame:
         filled = pl.col("n_significant") == pl.col("n_seeds")
     else:
         filled = (pl.col("p") < ALPHA) & (pl.col("gain_nats") > 0)
-    text = pl.struct("gain_nats", "gain_low", "gain_high").map_elements(
-        lambda row: f"G {nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])}", return_dtype=pl.String
-    )
+    text = pl.struct("gain_nats", "gain_low", "gain_high").map_elements(gain_text, return_dtype=pl.String)
     directed = [pl.col("direction")] if "category" in rows.columns else []
     return rows.select(
         "arch",

@@ -1,14 +1,15 @@
 """Tables of mechanism and lenses to Plotly figures: layers by steps, shares and effects over steps, thresholds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.mechanism.criteria import Role
-from groundscope.report.chart_parts import Labels, by, plain, span, step_band, step_figure, step_line
+from groundscope.report.chart_parts import DOTTED, RULE, Lines, bare_figure, by, plain, span, step_figure
 from groundscope.report.numbers import decimal, interval, nats, p_value, percent, rounded
-from groundscope.report.style import GREY, Mark, StepAxis
+from groundscope.report.style import Mark, StepAxis
 
 DASHES = {Role.AGGREGATE.value: "solid", Role.GATHER.value: "dash"}
 _ROW = 26  # pixels of one layer in a map
@@ -85,28 +86,20 @@ def effect_figure(effects: pl.DataFrame, marks: Mapping[str, Mark], axis: StepAx
             f"without {row['role']} heads {nats(row['difference_nats'], 3)} more than without random ones<br>"
             f"{interval(row['ci_low_nats'], row['ci_high_nats'])}, {p_value(row['p_holm'])}"
         ),
-        filled=effects["significant"].to_list(),
+        filled="significant",
     )
-    return figure.add_hline(y=0, line={"width": 1, "color": GREY})
+    return figure.add_hline(y=0, line=RULE)
 
 
 def sweep_figure(sweep: pl.DataFrame, marks: Mapping[str, Mark], threshold: float) -> go.Figure:
     """How many heads of each role a prompt has, by threshold, at the final checkpoint."""
-    figure = go.Figure(
-        layout={
-            "template": "none",
-            "showlegend": False,
-            "hovermode": "closest",
-            "height": 300,
-            "margin": {"l": 56, "r": 112, "t": 12, "b": 48},
-            "xaxis": {
-                "title": {"text": "threshold: least share of a head’s saliency", "standoff": 8},
-                "zeroline": False,
-            },
-            "yaxis": {"title": {"text": "heads per prompt", "standoff": 10}, "rangemode": "tozero", "zeroline": False},
-        }
+    figure = bare_figure(
+        300,
+        {"l": 56, "r": 112, "t": 12, "b": 48},
+        xaxis={"title": {"text": "threshold: least share of a head’s saliency", "standoff": 8}},
+        yaxis={"title": {"text": "heads per prompt", "standoff": 10}, "rangemode": "tozero"},
     )
-    figure.add_vline(x=threshold, line={"width": 1, "color": GREY, "dash": "dot"})
+    figure.add_vline(x=threshold, line=DOTTED)
     for arch, rows in by(sweep, "arch"):
         for role, line in by(rows.sort("threshold"), "role"):
             figure.add_trace(
@@ -128,36 +121,32 @@ def sweep_figure(sweep: pl.DataFrame, marks: Mapping[str, Mark], threshold: floa
     return figure
 
 
-def _role_lines(rows, columns, marks, axis, title, say, *, filled=None, **yaxis) -> go.Figure:
-    """One line per model and role with its band; a role shows in the dash."""
+def _role_lines(
+    rows: pl.DataFrame,
+    columns: tuple[str, str, str],
+    marks: Mapping[str, Mark],
+    axis: StepAxis,
+    title: str,
+    say: Callable[[dict], str],
+    *,
+    filled: str | None = None,
+    **yaxis: Any,
+) -> go.Figure:
+    """One line per model and role with its band (``columns``: value, low, high); a role shows in the dash."""
     value, low, high = columns
-    rows = rows.with_columns(pl.Series("filled", filled if filled is not None else [True] * len(rows)))
     figure = step_figure(axis, title)
     figure.update_yaxes(**yaxis)
-    labels = Labels(figure, span(rows, low, high, floor=0.0))
+    lines = Lines(figure, axis, span(rows, low, high, floor=0.0))
     for arch, of_arch in by(rows, "arch"):
         for role, line in by(of_arch, "role"):
-            mark, meta = marks[arch], {"arch": arch}
-            ordered = line.sort("step").drop_nulls(value)
-            if ordered.is_empty():
+            known = line.sort("step").drop_nulls(value)
+            if known.is_empty():
                 continue
-            figure.add_trace(step_band(ordered, low, high, mark, axis, meta))
-            symbols = [mark.symbol if full else f"{mark.symbol}-open" for full in ordered["filled"]]
-            figure.add_trace(
-                step_line(
-                    ordered,
-                    value,
-                    axis,
-                    meta,
-                    name=role,
-                    text=[say(row) for row in ordered.iter_rows(named=True)],
-                    mode="lines+markers",
-                    line={"color": mark.colour, "width": 2, "dash": DASHES[role]},
-                    marker={"symbol": symbols, "size": 6, "color": mark.colour},
-                )
-            )
-            labels.add(ordered, value, role, mark, meta)
-    return figure.add_traces(labels.traces(axis))
+            marked = known[filled] if filled else None
+            look = {"band": (low, high), "filled": marked, "dash": DASHES[role]}
+            lines.add(known, value, role, marks[arch], {"arch": arch}, say, **look)
+    lines.name_ends()
+    return figure
 
 
 def spread_out(steps: Sequence[int], count: int) -> list[int]:

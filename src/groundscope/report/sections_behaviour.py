@@ -103,7 +103,7 @@ def _frames(run: Run) -> Content | None:
     line = pl.format("{} _", "frame")
     twice = order.filter(pl.col("frame").is_duplicated())["frame"]
     named = pl.when(pl.col("frame").is_in(twice.implode())).then(pl.format("{} ({})", line, "context")).otherwise(line)
-    rows = rows.sort("arch").select(
+    rows = rows.sort("arch", "context", "frame").select(
         "arch",
         "value",
         "low",

@@ -160,6 +160,7 @@ def cause_content(run: Run) -> Content | None:
             ((pl.col("p_holm") < ALPHA) & (pl.col("difference_nats") > 0)).all().fill_null(False).alias("significant")
         ),
         on=["arch", "step", "role", "control"],
+        maintain_order="left",
     )
     effects = joined.filter(pl.col("control") == CONTROLS[0]).drop_nulls("difference_nats")
     figures = {"effect": effect_figure(effects, run.marks, run.axis)} if len(effects) else {}

@@ -3,12 +3,11 @@
 import plotly.graph_objects as go
 import polars as pl
 
-from groundscope.report.chart_parts import Labels, span, step_figure, step_line
+from groundscope.report.chart_parts import RULE, Lines, span, step_figure
 from groundscope.report.content import Content, Section
 from groundscope.report.numbers import nats
 from groundscope.report.picture_viewer import picture_data
 from groundscope.report.run import Run
-from groundscope.report.style import GREY
 
 TILES = 24
 """The viewer's overlays at a time; templates/looks.js has the same number."""
@@ -53,31 +52,18 @@ def over_words(pictures: pl.DataFrame) -> pl.DataFrame:
 def pictures_figure(run: Run, means: pl.DataFrame) -> go.Figure:
     """Gain by repainted pictures over steps, one line per model and style; dashed: a style never seen in training."""
     figure = step_figure(run.axis, "gain by repainting (nats)")
-    figure.add_hline(y=0, line={"width": 1, "color": GREY})
-    labels = Labels(figure, span(means, "gain_nats", floor=0.0))
+    figure.add_hline(y=0, line=RULE)
+    lines = Lines(figure, run.axis, span(means, "gain_nats", floor=0.0))
     for (arch, style, held_out), line in means.group_by("arch", "style", "held_out", maintain_order=True):
-        mark, meta = run.marks[str(arch)], {"arch": str(arch)}
-        name = f"{arch}, {style}"
-        figure.add_trace(
-            step_line(
-                line,
-                "gain_nats",
-                run.axis,
-                meta,
-                name=name,
-                mode="lines+markers",
-                line={"color": mark.colour, "width": 2, "dash": "dash" if held_out else "solid"},
-                marker={"symbol": mark.symbol, "size": 6, "color": mark.colour},
-                text=[
-                    f"{style}: match {nats(row['match_nats'])}, repainted {nats(row['mismatch_nats'])}"
-                    for row in line.iter_rows(named=True)
-                ],
-            )
-        )
-        labels.add(line, "gain_nats", name, mark, meta)
-    for trace in labels.traces(run.axis):
-        figure.add_trace(trace)
+        dash = "dash" if held_out else "solid"
+        meta, mark = {"arch": str(arch)}, run.marks[str(arch)]
+        lines.add(line, "gain_nats", f"{arch}, {style}", mark, meta, _repainted, dash=dash)
+    lines.name_ends()
     return figure
+
+
+def _repainted(row: dict) -> str:
+    return f"{row['style']}: match {nats(row['match_nats'])}, repainted {nats(row['mismatch_nats'])}"
 
 
 PICTURE_SECTION = Section("pictures", "Pictures", "table pictures", _pictures)

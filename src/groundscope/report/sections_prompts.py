@@ -48,7 +48,7 @@ def _prompts(run: Run) -> Content | None:
     if table.is_empty():
         return None
     data = prompt_data(table, run.archs)
-    return Content({"seeds": table["seed"].unique().to_list()}, data={"prompts": data, "promptUnit": UNIT})
+    return Content({"seeds": table["seed"].unique().sort().to_list()}, data={"prompts": data, "promptUnit": UNIT})
 
 
 PROMPTS = Section("prompts", "Single prompts", "table prompt_saliency", _prompts)

@@ -57,6 +57,13 @@ def loss_over_seeds(loss: pl.DataFrame, unit: int, points: int = 240) -> pl.Data
     return _complete(joined.drop("bin"), by=("arch",))
 
 
+def different_courses(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:
+    """One model's rows for each different course of ``column``: models that saw the same data share one."""
+    of_models = rows.drop_nulls(column).partition_by("arch", maintain_order=True)
+    courses = {tuple(of_model[column].round(4)): of_model for of_model in reversed(of_models)}
+    return list(courses.values())[::-1]
+
+
 def unfinished(evidence: pl.DataFrame) -> list[tuple[str, int, int, int]]:
     """Seeds that stop before their model's others: (arch, seed, last step, last step of the model)."""
     last = evidence.group_by("arch", "seed").agg(pl.col("step").max()).sort("arch", "seed")

@@ -31,9 +31,6 @@ Wide models come nearer to a core's peak, so for them this is an upper bound of 
 AUTHORS_VOCABULARY = 89_057
 """Entries of the authors' vocabulary of CHILDES: assumed where it is not built and no limit is set."""
 
-COMPOSED_VOCABULARY = 500
-"""Entries that talk about composed pictures does not exceed."""
-
 
 class Training(NamedTuple):
     """One training of a study."""
@@ -114,8 +111,6 @@ def _model(settings: str, vocabulary: int, length: int) -> tuple[Config, int]:
 
 def _corpus(study: Study, run: Path) -> CorpusSize:
     found, source = corpus_size(study, run), study.corpus
-    if isinstance(source, ScenesSource):
-        return CorpusSize(COMPOSED_VOCABULARY, source.length, False)
     if found.known or not isinstance(source, ChatSource):
         return found
     whole = source.chunks.max_vocabulary is None and source.chunks.min_frequency == 1

@@ -177,6 +177,8 @@ class Study(Record):
 
     @model_validator(mode="after")
     def _ablatable(self) -> "Study":
+        if self.ablation and isinstance(self.corpus, ScenesSource):
+            raise StudyError("ablation: a study of pictures (corpus.source: scenes) has none; leave it out")
         for name in self.ablated_models:
             if name not in self.models:
                 raise StudyError(f"ablation.models: there is no model '{name}'.{did_you_mean(name, self.models)}")

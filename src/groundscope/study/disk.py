@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from groundscope.corpus.ablation import dose_name, doses
+from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import TrainingError
 from groundscope.files import read_json
 from groundscope.study.architecture import count_parameters, model_config
-from groundscope.study.config import BuiltSource, Study
+from groundscope.study.config import BuiltSource, ScenesSource, Study
 from groundscope.study.paths import located
 from groundscope.training.memory import DiskNeed, size
 from groundscope.training.schedule import checkpoint_steps
@@ -17,6 +18,8 @@ from groundscope.training.state import count_states
 from groundscope.trajectory.at import steps_at
 
 ASSUMED_VOCABULARY = 20_000
+COMPOSED_VOCABULARY = 500
+"""Entries that talk about composed pictures does not exceed."""
 
 
 class CorpusSize(NamedTuple):
@@ -29,6 +32,10 @@ class CorpusSize(NamedTuple):
 
 def corpus_size(study: Study, run: Path) -> CorpusSize:
     """Return the size of the run's corpus, else of the built one that it will copy, else what its options allow."""
+    if isinstance(study.corpus, ScenesSource):
+        words = run / "corpus" / "vocabulary.json"
+        entries = len(Vocabulary.load(words)) if words.is_file() else COMPOSED_VOCABULARY
+        return CorpusSize(entries, study.corpus.length, words.is_file())
     cards = [run / "corpus" / "card.json"]
     if isinstance(study.corpus, BuiltSource):
         cards.append(located(study.corpus.path) / "card.json")
@@ -59,12 +66,14 @@ def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
 
 
 def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """(cell, model, steps that are kept) of every training, those without co-occurrence included."""
+    """(cell, model, steps that are kept) of every training: with each encoder, and without co-occurrence, too."""
+    encoders = study.corpus.encoders if isinstance(study.corpus, ScenesSource) else {}
     steps_of = {}
     for model in study.models:
         config = study.training_of(model)
         steps_of[model] = checkpoint_steps(config.checkpoints, config.steps)
-        yield from ((f"train/{model}/seed-{seed}", model, steps_of[model]) for seed in study.seeds)
+        for name in [f"{model}.{encoder}" for encoder in encoders] or [model]:
+            yield from ((f"train/{name}/seed-{seed}", model, steps_of[model]) for seed in study.seeds)
     ablation = study.ablation
     for arm, percent in doses(ablation.remove, ablation.arms) if ablation else ():
         for model in study.ablated_models if percent else ():

@@ -1,7 +1,7 @@
 """Bring the cells of a study up to date: one scheduler, and executors that say where a cell is computed.
 
-Fresh cells are skipped, a failure stops only what stands on it. An executor is this process (`InThisProcess`) or a
-Ray cluster (`groundscope.study.ray_engine`).
+Fresh cells are skipped, a failure stops only what stands on it. An executor is this process (`InThisProcess`),
+several of this machine (`groundscope.study.processes`) or a Ray cluster (`groundscope.study.ray_engine`).
 """
 
 from abc import ABC, abstractmethod

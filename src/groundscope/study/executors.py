@@ -1,4 +1,8 @@
-"""The executor that a person asked for: this process, or a Ray cluster."""
+"""The executor that a person asked for: processes of this machine, or a Ray cluster.
+
+Nothing is started before what these functions return is called. With as many threads all executors compute the same
+bits.
+"""
 
 from collections.abc import Callable
 
@@ -6,23 +10,36 @@ from groundscope.progress import Progress
 from groundscope.study.config import Study
 from groundscope.study.engine import Executor, InThisProcess
 
+Maker = Callable[[], Executor]
 
-def executor_maker(
-    study: Study, *, ray: bool, address: str, threads: int | None, gpus: float | None, quiet: bool
-) -> Callable[[], Executor]:
-    """Return what makes the executor; nothing is started before it is called.
 
-    ``threads`` None is torch's choice in this process and this machine's cores on Ray: both engines then compute with
-    as many threads, and so the same bits.
+def here(jobs: int | None, threads: int | None, quiet: bool) -> Maker:
+    """Return what computes ``jobs`` cells at once on this machine, each with ``threads`` threads.
+
+    ``jobs`` None is what suits the machine (`processes.usual_jobs`), ``threads`` None torch's choice, shared.
     """
 
     def make() -> Executor:
         import torch
 
-        if not ray:
-            if threads:
-                torch.set_num_threads(threads)
-            return InThisProcess(Progress(quiet=quiet))
+        from groundscope.study.processes import InProcesses, usual_jobs
+
+        at_once = jobs or usual_jobs()
+        each = threads or max(1, torch.get_num_threads() // at_once)
+        if at_once > 1:
+            return InProcesses(at_once, each, quiet=quiet)
+        torch.set_num_threads(each)
+        return InThisProcess(Progress(quiet=quiet))
+
+    return make
+
+
+def on_ray(study: Study, address: str, threads: int | None, gpus: float | None, quiet: bool) -> Maker:
+    """Return what hands cells to the Ray cluster at ``address``; ``threads`` None: torch's choice in this process."""
+
+    def make() -> Executor:
+        import torch
+
         from groundscope.study.ray_engine import OnRay, RayOptions, environment_of
 
         options = RayOptions(address=address, threads=threads or torch.get_num_threads(), gpus=gpus)

@@ -54,7 +54,7 @@ class OnRay(Executor):
 
     def start(self, job: Job) -> None:
         """Hand the job over; Ray places it where its needs are met."""
-        from groundscope.study.ray_worker import work_on
+        from groundscope.study.worker import work_on
 
         light = job.cell.kind in LIGHT
         task = self._ray.remote(work_on).options(

@@ -66,7 +66,12 @@ def run_study(
 
 
 def plan_run(study: Study, run: Path, write_page: WritePage, selection: Selection) -> Iterator[str]:
-    """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long."""
+    """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long.
+
+    Raises StudyError for what would be refused if it were run.
+    """
+    _check_trackers(study)
+    _check_place(study, run)
     reasons = reasons_to_run(plan(study, run, write_page), run, selection)
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
@@ -101,7 +106,8 @@ def _time_line(run: Path, stale: list[str]) -> str:
 
 
 def describe(study: Study) -> Iterator[str]:
-    """Lines that say what a valid study would do."""
+    """Lines that say what a valid study would do; StudyError where it lacks a module."""
+    _check_trackers(study)
     yield f"Study '{study.name}' is valid."
     yield f"corpus: {study.corpus.source}"
     for name in study.models:

@@ -24,6 +24,7 @@ from groundscope.report.paper.canvas import (
 )
 from groundscope.report.run import Run
 from groundscope.report.run_tables import table_of
+from groundscope.report.seeds import different_courses
 from groundscope.report.style import COLOURS, GREY, StepAxis, step_axis
 from groundscope.report.table_text import stars
 
@@ -83,8 +84,7 @@ def gain(run: Run) -> PaperFigure | None:
                     color=mark.colour, markerfacecolor=mark.colour if filled else "white", clip_on=False,
                 )  # fmt: skip
             ends.append(_end(line, "gain_nats", run.axis, arch, mark.colour))
-        counted = rows.drop_nulls("counted_gain_nats").unique("step").sort("step")
-        if counted.height:
+        for counted in different_courses(rows, "counted_gain_nats"):
             x = [run.axis.position(step) for step in counted["step"]]
             axes.plot(x, counted["counted_gain_nats"], color=GREY, linestyle=DASHES, linewidth=1)
             ends.append(_end(counted, "counted_gain_nats", run.axis, "counting alone", "#6b6b6b"))

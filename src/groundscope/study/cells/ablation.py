@@ -1,8 +1,9 @@
 """Cells `ablation/DOSE/...`: a corpus without some of its co-occurring chunks, models trained on it, their behaviour.
 
 `statistics/ablation` sets G against the share removed. Nothing removed is the study itself, which is not run again.
-The words and frames are those of the whole corpus, and all frames count (`behaviour.neutral_within` does not apply).
-The number of updates stays, so that what is left is read more often.
+The words and frames are those of the whole corpus; where frames that favour words are left out, they are those that the
+study itself leaves out, so that doses differ in nothing but what was removed. The number of updates stays, so that what
+is left is read more often.
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,15 @@ from pathlib import Path
 
 import polars as pl
 
+from groundscope.behaviour.audit import AUDIT, gain_in_neutral_frames
 from groundscope.behaviour.dose import DOSE, dose
-from groundscope.behaviour.measure import GAIN
+from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.options import AblationStudy
 from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
 from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.behaviour import behaviour_cell
+from groundscope.study.cells.behaviour import behaviour_cell, weighed
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.tables import joined, kept
 from groundscope.study.cells.train import Point, points_at, training_cell
@@ -57,6 +59,8 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
         return
     removed = tuple(cell.name for cell in (*corpus_cells(study, run), *cells(study, run)) if "/train/" not in cell.name)
     whole = tuple(f"behaviour/{point.place}" for point in _whole(study)) if 0 in study.ablation.remove else ()
+    within = study.behaviour.neutral_within
+    audit = () if within is None else (Source("statistics/behaviour", AUDIT.name),)
     yield Cell(
         name="statistics/ablation",
         code=("study.cells.ablation", "behaviour.dose"),
@@ -64,9 +68,10 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "statistics": study.statistics.model_dump(mode="json"),
             "ablation": study.ablation.model_dump(mode="json"),
             "kind": study.behaviour.kind,
+            "neutral_within": within,
         },
-        inputs=tuple(Source(name) for name in ("corpus", "words", *removed, *whole)),
-        after=("corpus", "words"),
+        inputs=(*(Source(name) for name in ("corpus", "words", *removed, *whole)), *audit),
+        after=("corpus", "words", *(source.cell for source in audit)),
         work=partial(_weigh, study, run),
         tolerant=True,
     )
@@ -109,13 +114,13 @@ def _ablate(
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     parts: list[tuple[Ablation, pl.DataFrame]] = []
     for arm, percent in _removals(study):
-        gain = _main(study, joined(run, upstream, f"{_branch(arm, percent)}behaviour/", GAIN))
+        gain = _gain(study, run, upstream, _branch(arm, percent))
         removed = Ablation.of(Corpus.open(run / _branch(arm, percent) / "corpus"))
         assert removed is not None
         parts.append((removed, gain))
     if 0 in _options(study).remove:
         corpus = Corpus.open(run / "corpus")
-        gain = _main(study, joined(run, upstream, "behaviour/", GAIN))
+        gain = _gain(study, run, upstream, "")
         options, words = _options(study), _words(study, corpus)
         parts += [(Ablation.of_nothing(corpus, words, arm, options.seed), gain) for arm in options.arms]
     return kept(folder, {DOSE: dose(parts, **study.statistics.model_dump())})
@@ -126,5 +131,10 @@ def _words(study: Study, corpus: Corpus) -> list[str]:
     return [word.form for word in words]
 
 
-def _main(study: Study, gain: pl.DataFrame) -> pl.DataFrame:
+def _gain(study: Study, run: Path, upstream: Upstream, branch: str) -> pl.DataFrame:
+    """Table ``gain`` of one branch, as `statistics/behaviour` weighs it: one kind of word, in the frames that count."""
+    gain, surprisal = (joined(run, upstream, f"{branch}behaviour/", schema) for schema in (GAIN, SURPRISAL))
+    within = study.behaviour.neutral_within
+    if within is not None and not gain.is_empty():
+        gain = gain_in_neutral_frames(surprisal, gain, weighed(run, AUDIT), within)
     return gain.filter(kind=study.behaviour.kind.value)

@@ -133,6 +133,11 @@ def _exposure(path: Path, content_hash: str, words: tuple[Word, ...], window: in
     return Exposure.of(corpus.chunks, corpus.vocabulary, words, window=window)
 
 
+def weighed(run: Path, schema: TableSchema) -> pl.DataFrame:
+    """Return a table of the finished cell `statistics/behaviour`."""
+    return read_table(run / "statistics" / "behaviour" / f"{schema.name}.parquet", schema)
+
+
 def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     corpus = Corpus.open(run / "corpus")
     checkpoint, identity = point.open(run)
@@ -170,7 +175,7 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 
 
 def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    surprisal, gain, audit = (_weighed(run, schema) for schema in TABLES)
+    surprisal, gain, audit = (weighed(run, schema) for schema in TABLES)
     weighing = study.statistics.model_dump()
     return kept(
         folder,
@@ -185,7 +190,7 @@ def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstr
 
 
 def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    gain, file = _weighed(run, GAIN), study.behaviour.acquisition
+    gain, file = weighed(run, GAIN), study.behaviour.acquisition
     words = word_emergence(gain, read_acquisition(located(file)) if file else None)
     tables = {WORD_EMERGENCE: words}
     if file:
@@ -193,10 +198,6 @@ def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
         known = words.drop_nulls("age_months")["word"].n_unique()
         progress.say(f"  {known} of {words['word'].n_unique()} words have an age of acquisition.")
     return kept(folder, tables)
-
-
-def _weighed(run: Path, schema: TableSchema) -> pl.DataFrame:
-    return read_table(run / "statistics" / "behaviour" / f"{schema.name}.parquet", schema)
 
 
 def _ages_hash(study: Study) -> Mapping[str, Any]:

@@ -94,8 +94,8 @@ def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    below = files_below(folder, lambda _place, _error: None)
-    return sorted(file for file in below if os.path.isfile(file))  # Path.is_file raises where it may not look
+    below = files_below([folder], lambda _place, _error: None)
+    return sorted(file for _, file in below if os.path.isfile(file))  # Path.is_file raises where it may not look
 
 
 def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:

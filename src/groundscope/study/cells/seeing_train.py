@@ -17,6 +17,7 @@ from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.cells.train import LOSS_PART, Point
 from groundscope.study.config import ModelSettings, ScenesSource, Study
+from groundscope.study.disk import refuse_full_disk
 from groundscope.training.config import FREE_TO_CHANGE
 from groundscope.training.loop import train
 from groundscope.training.schedule import checkpoint_steps
@@ -80,6 +81,7 @@ def opened(
 def _train(
     study: Study, run: Path, model: str, encoder: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
+    refuse_full_disk(study, run)
     corpus = PictureCorpus.open(run)
     bank = corpus.bank(encoder, "training")
     settings = ModelSettings.model_validate({**study.models[model].model_dump(), "d_patch": bank.shape[1]})
