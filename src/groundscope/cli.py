@@ -256,12 +256,14 @@ def inspect(
     import json
 
     if image is not None or box is not None:
-        from groundscope.picture_verbs import inspect_image
+        from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 
+        refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens)
         typer.echo(
             inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
                 threshold=box_threshold, draws=draws, page=overlay, vocabulary=vocabulary,
+                out=out, as_json=as_json,
             )
         )  # fmt: skip
         return

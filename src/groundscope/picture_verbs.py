@@ -1,5 +1,6 @@
 """What the command line does with pictures: from files and strings to analyses, and from these to lines and tables."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from groundscope.mechanism.causal import CausalOptions
 from groundscope.mechanism.causal_table import CAUSAL
 from groundscope.mechanism.detect_pictures import DETECTED, Detection, DetectOptions, detect
 from groundscope.mechanism.inspect_picture import BOX_CRITERION, inspect_picture, inspection_lines
+from groundscope.mechanism.inspect_picture_tables import (
+    INSPECT_PICTURE,
+    inspect_picture_frame,
+    inspect_picture_json,
+)
 from groundscope.mechanism.picture_questions import GroundedSight, PictureQuestion, Ready, questions_of, ready
 from groundscope.models.pretrained_vlm import PretrainedVLM, vlm_from_pretrained
 from groundscope.report.overlay import write_overlay_page
@@ -34,10 +40,13 @@ def inspect_image(
     draws: int,
     page: Path | None,
     vocabulary: Path | None = None,
+    out: Path | None = None,
+    as_json: bool = False,
 ) -> str:
-    """Inspect one picture and word; returns the text for a terminal. Raises an error of exit status 2 for bad input.
+    """Inspect a picture and word; returns text for a terminal, or JSON. Raises an error of exit status 2 for bad input.
 
-    ``vocabulary`` is the corpus of a model of ours; none: it stands near the model.
+    ``vocabulary`` is the corpus of a model of ours; none: it stands near the model. ``page`` and ``out`` are where the
+    page of overlays and the table go.
     """
     if image is None or box is None:
         raise AnalysisError("Give both --image and --box x,y,w,h.")
@@ -48,10 +57,21 @@ def inspect_image(
     found = inspect_picture(seeing, question.prompt, options=options, causal=CausalOptions(draws=draws))
     told = [*_as_read(sight, question, prompt, target), *inspection_lines(found, threshold=threshold)]
     lines = "\n".join(told)
-    if page is None:
-        return lines
-    write_overlay_page(page, found, picture, question.patches, place, title=f"{target} in {image.name}", lines=lines)
-    return f"{lines}\nThe page: {page}"
+    if page is not None:
+        title = f"{target} in {image.name}"
+        write_overlay_page(page, found, picture, question.patches, place, title=title, lines=lines)
+    if out is not None:
+        write_table(out / f"{INSPECT_PICTURE.name}.parquet", inspect_picture_frame(found, model), INSPECT_PICTURE)
+    if as_json:
+        return json.dumps(inspect_picture_json(found, model), ensure_ascii=False, indent=2)
+    return lines if page is None else f"{lines}\nThe page: {page}"
+
+
+def refuse_options_of_text(**given: object) -> None:
+    """Raise AnalysisError for an option that means nothing where a picture is inspected."""
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        raise AnalysisError(f"--{named[0]} is for prompts of words: it says nothing where --image is given.")
 
 
 def detect_heads(

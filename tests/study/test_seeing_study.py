@@ -1,5 +1,6 @@
 """A study of pictures end to end, small: generated drawings, a tiny encoder and its random twin, two checkpoints."""
 
+import json
 import shutil
 
 import numpy as np
@@ -9,11 +10,11 @@ import torch
 import transformers as hf
 
 from groundscope.behaviour.pictures import picture_prompts, read_pictures
-from groundscope.errors import ModelError, StudyError
+from groundscope.errors import AnalysisError, ModelError, StudyError
 from groundscope.files import read_json, write_json
 from groundscope.mechanism.inspect_picture import inspect_picture
 from groundscope.mechanism.picture_questions import PictureQuestion, ready, spoken
-from groundscope.picture_verbs import inspect_image
+from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
 from groundscope.study.cells import seeing_corpus
 from groundscope.study.cells.seeing_corpus import PictureCorpus
@@ -128,11 +129,20 @@ def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
     assert not is_ours(str(run.parent / "vit"))
     page = tmp_path / "page.html"
     lines = inspect_image(
-        str(final), tmp_path / "a.png", box, "look at the", tests[0].word, page=page, vocabulary=run / "corpus", **asked
+        str(final), tmp_path / "a.png", box, "look at the", "disc", page=page, vocabulary=run / "corpus", **asked
     )
     assert "[16 positions of the picture] <A> look<LAN> at<LAN> the<LAN>" in lines
-    assert f"target    {tests[0].word}<LAN>" in lines
+    assert "target    disc<LAN>" in lines
     assert page.read_text().count("<img") == 4  # heads
+    final, asked = str(final), {**asked, "page": None, "out": tmp_path}
+    told = json.loads(inspect_image(final, tmp_path / "a.png", box, "look at the", "disc", as_json=True, **asked))
+    table = read_table(tmp_path / "inspect_picture.parquet", SCHEMAS["inspect_picture"])
+    assert [head["name"] for head in told["heads"]] == table["name"].to_list()
+    assert f"surprisal {told['surprisal_nats']:.3f} nats" in lines
+    assert len(told["heads"][0]["saliency_nats"]) == 16
+    refuse_options_of_text(ground=None)
+    with pytest.raises(AnalysisError, match="--lens is for prompts of words"):
+        refuse_options_of_text(ground=None, lens=tmp_path)
 
 
 def test_words_about_pictures_are_spoken(run):
