@@ -30,27 +30,21 @@ from groundscope.behaviour.readings import Comparison, Readings
 from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.utterance import Channel
 from groundscope.errors import StudyError
-from groundscope.files import sha256_file, sha256_json
-from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, CAUSAL_WORDS, adjust_over_checkpoints
-from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS, mechanism_conclusions
-from groundscope.mechanism.head_tables import HEADS_FOUND
-from groundscope.mechanism.measure import TABLES, MechanismOptions, measure
+from groundscope.mechanism.measure import MechanismOptions, measure
 from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
 from groundscope.progress import Progress
 from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
+from groundscope.study.cells.mechanism import final_first, heads_of, read_heads, weighed
 from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of, words_of
 from groundscope.study.cells.seeing_corpus import cells as corpus_cells
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import LOSS_PART, Point
+from groundscope.study.cells.tables import joined, kept, statistics_cell, training_cells
+from groundscope.study.cells.train import TRAINS, Point, asked_for, digests_of, settings_of
 from groundscope.study.config import ModelSettings, ScenesSource, Study
 from groundscope.tables import read_table
-from groundscope.training.config import FREE_TO_CHANGE
 from groundscope.training.loop import train
-from groundscope.training.metrics import LOSS
 from groundscope.training.schedule import checkpoint_steps
-from groundscope.trajectory.checkpoints import Trajectory
 
 __all__ = ["cells", "corpus_cells", "statistics_cells", "train_cells"]
 _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictures", "behaviour.measure")
@@ -59,15 +53,10 @@ _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictu
 def train_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield one cell per model, encoder and seed."""
     for model, encoder, seed in _trainings(study):
-        config = study.training_of(model)
         yield Cell(
             name=f"train/{model}.{encoder}/seed-{seed}",
-            code=("training.loop", "models.presets"),
-            settings={
-                "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-                "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
-                "seed": seed,
-            },
+            code=TRAINS,
+            settings=settings_of(study, model, seed, study.training_of(model)),
             inputs=(Source("corpus", CHUNKS), Source("corpus", f"training-{encoder}")),
             work=partial(_train, study, run, model, encoder, seed),
             resumable=True,
@@ -79,7 +68,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     assert isinstance(study.corpus, ScenesSource)
     tested = {"tests": study.corpus.tests.model_dump(mode="json")}
     for model, encoder, seed in _trainings(study):
-        *earlier, final = points = _points(study, model, encoder, seed)
+        points = _points(study, model, encoder, seed)
         bank = Source("corpus", f"tests-{encoder}")
         for point in points:
             yield Cell(
@@ -91,49 +80,34 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
             )
         if (options := study.mechanism) is None:
             continue
-        at = (
-            {point.step for point in points}
-            if options.at == "all"
-            else {*(() if options.at == "final" else options.at)}
-        )
-        for point in (final, *(point for point in earlier if point.step in at)):
-            followed = () if point is final else (Source(f"mechanism/{final.place}", HEADS_FOUND.name),)
+        for point, final in final_first(asked_for(points, options.at, "mechanism.at")):
             yield Cell(
                 name=f"mechanism/{point.place}",
-                code=(*_MEASURES, "mechanism.measure"),
+                code=(*_MEASURES, "study.cells.mechanism", "mechanism.measure"),
                 settings={**tested, "options": _mechanism_options(study).model_dump(mode="json")},
-                inputs=(Source("corpus"), bank, point.weights, *followed),
-                work=partial(_mechanism, study, run, point, encoder, None if point is final else final),
+                inputs=(Source("corpus"), bank, point.weights, *heads_of(final)),
+                work=partial(_mechanism, study, run, point, encoder, final),
             )
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cells that join and weigh what was measured."""
     measured = list(cells(study, run))
-    weighing = study.statistics.model_dump(mode="json")
+    settings = study.statistics.model_dump(mode="json")
     for room, work, code in (
         ("behaviour", _weigh, ("behaviour.evidence", "behaviour.conclusions")),
-        ("mechanism", _join, ("mechanism.causal_table", "mechanism.conclusions")),
+        ("mechanism", _join, ("study.cells.mechanism", "mechanism.causal_table", "mechanism.conclusions")),
     ):
-        mine = tuple(Source(cell.name) for cell in measured if cell.kind == room)
-        if mine:
-            yield Cell(
-                name=f"statistics/{room}",
+        if mine := [cell for cell in measured if cell.kind == room]:
+            yield statistics_cell(
+                room,
+                mine,
+                partial(work, study, run),
                 code=("study.cells.seeing", *code),
-                settings={**weighing, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
-                inputs=(Source("words"), *mine),
-                after=("words",),
-                work=partial(work, study, run),
-                tolerant=True,
+                settings={**settings, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
+                also=("words",),
             )
-    yield Cell(
-        name="statistics/training",
-        code=("study.cells.tables", "tables"),
-        settings={},
-        inputs=tuple(Source(cell.name, LOSS_PART) for cell in train_cells(study, run)),
-        work=partial(_losses, run),
-        tolerant=True,
-    )
+    yield from training_cells(run, train_cells(study, run))
 
 
 def _trainings(study: Study) -> Iterator[tuple[str, str, int]]:
@@ -178,8 +152,7 @@ def _train(
         progress=progress,
         provenance={"study": study.name, "encoder": encoder},
     )
-    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
-    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
+    return digests_of(folder)
 
 
 def _seeing(run: Path, point: Point, encoder: str, corpus: PictureCorpus) -> tuple[GroundedVLM, dict[str, Any]]:
@@ -272,11 +245,8 @@ def _mechanism(
     model, identity = _seeing(run, point, encoder, corpus)
     patches = corpus.looks(encoder, source.scenes.side)
     groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
-    earlier = None
-    if final is not None:
-        earlier = read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)
     names = {corpus.vocabulary.id(word, Channel.LAN): word for word in corpus.words}
-    found = measure(model, groups, _mechanism_options(study), identity, final=earlier, words=names)
+    found = measure(model, groups, _mechanism_options(study), identity, final=read_heads(run, final), words=names)
     return kept(folder, found.by_schema())
 
 
@@ -297,19 +267,4 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 
 
 def _join(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    tables: dict[Any, pl.DataFrame] = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
-    if len(tables[CAUSAL]):
-        tables[CAUSAL] = adjust_over_checkpoints([tables[CAUSAL]], CAUSAL_FAMILY)
-    assert study.mechanism is not None
-    drawn = mechanism_conclusions(
-        tables[CAUSAL],
-        tables[CAUSAL_WORDS],
-        negligible_nats=study.mechanism.negligible_nats,
-        confidence=study.statistics.confidence,
-        seed=study.statistics.seed,
-    )
-    return kept(folder, {**tables, MECHANISM_CONCLUSIONS: drawn})
-
-
-def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    return kept(folder, {LOSS: joined(run, upstream, "train/", LOSS)})
+    return kept(folder, weighed(study, run, upstream))
