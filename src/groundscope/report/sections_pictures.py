@@ -7,6 +7,7 @@ from groundscope.report.chart_parts import RULE, Lines, span, step_figure
 from groundscope.report.content import Content, Section
 from groundscope.report.numbers import nats
 from groundscope.report.run import Run
+from groundscope.report.seeds import at_the_end
 
 _LINE = ("arch", "encoder", "projector", "style", "held_out")
 
@@ -16,8 +17,7 @@ def _pictures(run: Run) -> Content | None:
     if table is None:
         return None
     means = over_words(table)
-    last = means.filter(pl.col("step") == pl.col("step").max().over(_LINE))
-    return Content({"rows": last.to_dicts()}, {"pictures": pictures_figure(run, means)})
+    return Content({"rows": at_the_end(means, _LINE).to_dicts()}, {"pictures": pictures_figure(run, means)})
 
 
 def over_words(pictures: pl.DataFrame) -> pl.DataFrame:
