@@ -45,7 +45,7 @@ class RunHandle:
         from groundscope.report.findings import claims
 
         run = self._read()
-        return claims(run.conclusions, run.evidence, run.recurrent)
+        return claims(run.conclusions, run.evidence, run.recurrent, run.negligible)
 
     def trajectory(self, model: str, seed: int) -> "Trajectory":
         """Open the checkpoints of one training."""

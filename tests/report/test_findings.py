@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -5,8 +6,10 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
-from groundscope.report.findings import Claim, Verdict, claims
+from groundscope.files import read_json, write_json
+from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Verdict, claims
 from groundscope.report.numbers import FIXED
+from groundscope.report.page import write_page
 from groundscope.report.run import open_run
 
 ADVANTAGE, EMERGENCE, COOCCURRENCE, RECURRENT, REVERSE = range(5)
@@ -87,7 +90,10 @@ def only(claim: Claim) -> tuple[Verdict, str]:
         ),
         ({}, Verdict.HOLDS, "p < .001)."),
         ({"p_holm": 0.2, "holds": False, "ci_low": -0.4}, Verdict.UNCLEAR, "1.84 nats [−0.40, 2.10], from 6.00"),
-        ({"estimate": 0.0004, "ci_low": -0.001, "ci_high": 0.002}, Verdict.HOLDS, "0.0004 nats [−0.0010, 0.0020]"),
+        ({"estimate": 0.0004, "ci_low": -0.001, "ci_high": 0.002}, Verdict.NEGLIGIBLE, "0.0004 nats [−0.0010, 0.0020]"),
+        ({"estimate": 0.02, "ci_low": 0.01, "ci_high": 0.049}, Verdict.NEGLIGIBLE, "of G lies below 0.05 nats."),
+        ({"estimate": 0.03, "ci_low": 0.01, "ci_high": 0.051}, Verdict.HOLDS, "0.03 nats [0.01, 0.05]"),
+        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.049, "holds": False}, Verdict.UNCLEAR, "0.020 nats"),
         ({"p_holm": 0.2, "holds": None}, Verdict.UNCLEAR, "p = .200)."),
         (
             {"estimate": -0.3, "ci_low": -0.4, "ci_high": -0.2, "holds": False},
@@ -116,6 +122,27 @@ def test_emergence(onset: dict[str, Any], verdict: Verdict, words: str) -> None:
     found, sentence = only(judged(whole_study(emergence_step=onset))[EMERGENCE])
     assert found is verdict
     assert words in sentence
+
+
+def test_what_emerges_or_grows_may_be_negligible() -> None:
+    tiny = {"estimate": 0.005, "ci_low": 0.003, "ci_high": 0.007}
+    found = judged(whole_study(final_gain=tiny, gain_growth=tiny))
+    assert [only(found[at])[0] for at in (ADVANTAGE, EMERGENCE, COOCCURRENCE)] == [Verdict.NEGLIGIBLE] * 3
+    assert "interval of G at the last checkpoint lies below 0.05 nats" in only(found[EMERGENCE])[1]
+    assert all("Negligible when" in found[at].rule for at in (ADVANTAGE, EMERGENCE, COOCCURRENCE))
+    assert only(judged(whole_study(final_gain=tiny))[COOCCURRENCE])[0] is Verdict.HOLDS
+
+
+def test_a_study_names_the_smallest_effect_that_matters(plain_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain_run, tmp_path / "run")
+    assert open_run(tmp_path / "run").negligible == NEGLIGIBLE_NATS
+    for mechanism, expected in ((None, NEGLIGIBLE_NATS), ({"negligible_nats": 9.0}, 9.0)):
+        settings = read_json(plain_run / "resolved.json") | {"mechanism": mechanism}
+        write_json(tmp_path / "run" / "resolved.json", settings)
+        assert open_run(tmp_path / "run").negligible == expected
+    page = write_page(tmp_path / "run").read_text(encoding="utf-8")
+    assert "lies below 9.00 nats" in page.replace(FIXED, " ")
+    assert 'data-verdict="negligible"' in page
 
 
 def test_emergence_before_the_first_checkpoint_is_not_tested() -> None:

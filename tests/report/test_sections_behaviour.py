@@ -283,6 +283,8 @@ def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
     assert {statement.verdict for statement in half.statements} == {Verdict.UNTESTED}
     nothing = dose.with_columns(gain_nats=pl.lit(-0.1), gain_low=pl.lit(-0.2), gain_high=pl.lit(0.05))
     assert {statement.verdict for statement in ablation_claims(nothing)[0].statements} == {Verdict.FAILS}
+    tiny = dose.with_columns(gain_nats=pl.lit(0.005), gain_low=pl.lit(0.003), gain_high=pl.lit(0.007))
+    assert {statement.verdict for statement in ablation_claims(tiny)[0].statements} == {Verdict.NEGLIGIBLE}
     unsure = dose.with_columns(gain_low=pl.lit(-0.01))
     assert {statement.verdict for statement in ablation_claims(unsure)[0].statements} == {Verdict.UNCLEAR}
     assert ablation_claims(None)[0].statements[0].verdict is Verdict.UNTESTED

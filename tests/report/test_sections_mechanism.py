@@ -205,6 +205,10 @@ def test_verdicts_follow_the_tests() -> None:
     assert found["Aggregate heads matter"] is Verdict.HOLDS
     assert found["What is lost with them is grounding"] is Verdict.UNCLEAR
     assert found["Gather heads do not matter"] is Verdict.HOLDS
+    small = (-0.06, True, True)  # up to 0.04 nats
+    found = judged(aggregate_heads_matter=small, aggregate_heads_carry_grounding=small, **quiet)
+    assert found["Aggregate heads matter"] is Verdict.NEGLIGIBLE
+    assert found["What is lost with them is grounding"] is Verdict.NEGLIGIBLE
     loud = {"gather_heads_do_not_matter": (0.4, False, False), "gather_heads_matter": (0.4, True, True)}
     weak = {"aggregate_heads_matter": (-0.1, False, False), "aggregate_heads_carry_grounding": (-0.1, False, False)}
     found = judged(**weak, **loud)

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.evidence import EVIDENCE
-from groundscope.report.seeds import ALPHA, different_courses, evidence_over_seeds, loss_over_seeds, unfinished
+from groundscope.report.seeds import different_courses, evidence_over_seeds, loss_over_seeds, unfinished
+from groundscope.statistics.corrections import LEVEL
 from groundscope.training.metrics import LOSS
 
 
@@ -29,7 +30,7 @@ def test_seeds_join_as_a_plain_loop_would_join_them(evidence: pl.DataFrame) -> N
         assert row["gain_high"] == max(seed["gain_high"] for seed in seeds)
         assert row["match_nats_seed_high"] == max(seed["match_nats"] for seed in seeds)
         assert row["p_holm"] == max(seed["p_holm"] for seed in seeds)
-        significant = [seed for seed in seeds if seed["p_holm"] < ALPHA and seed["gain_nats"] > 0]
+        significant = [seed for seed in seeds if seed["p_holm"] < LEVEL and seed["gain_nats"] > 0]
         assert row["n_significant"] == len(significant)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from groundscope.statistics.corrections import benjamini_hochberg, holm
+from groundscope.statistics.corrections import benjamini_hochberg, holm, holm_within
 from groundscope.statistics.paired import cohens_dz, sign_flip_test, t_test
 from groundscope.statistics.regression import mean, partial_r_squared, r_squared, slope
 from groundscope.statistics.resampling import bootstrap, equal_weights, generator, resample_weights
@@ -61,6 +61,12 @@ def test_corrections_agree_with_published_definitions(rng):
     expected = [min(1, max((20 - j) * ordered[j] for j in range(i + 1))) for i in range(20)]
     np.testing.assert_allclose(np.sort(holm(p)), expected)
     np.testing.assert_allclose(benjamini_hochberg(p), stats.false_discovery_control(p))
+
+
+def test_holm_within_corrects_each_family_alone() -> None:
+    p = np.array([0.01, 0.02, np.nan, 0.03])
+    found = holm_within(p, np.array(["a", "b", "a", "b"], dtype=object))
+    np.testing.assert_allclose(found, [0.01, 0.04, np.nan, 0.04])
 
 
 def test_corrections_do_not_count_tests_that_were_not_done():

@@ -63,6 +63,24 @@ def run(drawings, tmp_path_factory):
     return folder / "run"
 
 
+def test_mechanism_asks_for_checkpoints_as_in_text(run):
+    def measured(at):
+        study = load_study(run.parent / "study.yaml", (f"mechanism.at={at}", "training.checkpoints=[0, 1, 2, 3, 4]"))
+        names = [cell.name for cell in plan(study, run, lambda _, out: out)]
+        return [int(name[-8:]) for name in names if name.startswith("mechanism/vlm.vit/")]
+
+    assert measured("final") == [4]
+    assert measured("few") == [4, 0, 1, 2, 3]
+    assert measured("[2]") == [4, 2]
+    with pytest.raises(StudyError, match=r"mechanism.at names step 7, which is no checkpoint"):
+        measured("[7]")
+
+
+def test_what_single_layers_keep_is_adjusted_over_checkpoints(run):
+    keep = read_table(run / "tables/keep.parquet", SCHEMAS["keep"])
+    assert keep["p_holm"].null_count() == keep["p"].null_count()
+
+
 def test_every_table_of_behaviour_and_mechanism_is_there(run):
     for name in (
         "gain",

@@ -11,7 +11,7 @@ from scipy.stats import chi2, rankdata
 from groundscope.behaviour.evidence import Course
 from groundscope.behaviour.generalisation import courses_by_model
 from groundscope.errors import TableError
-from groundscope.statistics.corrections import benjamini_hochberg
+from groundscope.statistics.corrections import LEVEL, benjamini_hochberg
 from groundscope.statistics.emergence import lasting_from
 from groundscope.statistics.regression import correlation, partial_correlation
 from groundscope.statistics.resampling import bootstrap, generator
@@ -52,7 +52,9 @@ ACQUISITION = TableSchema(
 )
 
 
-def word_emergence(gain: pl.DataFrame, ages: Mapping[str, float] | None = None, *, level: float = 0.05) -> pl.DataFrame:
+def word_emergence(
+    gain: pl.DataFrame, ages: Mapping[str, float] | None = None, *, level: float = LEVEL
+) -> pl.DataFrame:
     """Return table `WORD_EMERGENCE` from table ``gain`` and the children's ages of acquisition in months.
 
     A single word is tested by exchanging scenes (column ``p_scene``): even an untrained model gives some words a tiny

@@ -7,7 +7,7 @@ import polars as pl
 
 from groundscope.behaviour.evidence import Course
 from groundscope.behaviour.generalisation import courses_by_model
-from groundscope.statistics.corrections import holm
+from groundscope.statistics.corrections import LEVEL, holm_within
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.emergence import emergence
 from groundscope.statistics.paired import sign_flip_test, t_interval
@@ -17,7 +17,6 @@ from groundscope.statistics.resampling import Interval, generator
 from groundscope.statistics.rise_fall import rise_then_fall
 from groundscope.tables import Column, TableSchema
 
-LEVEL = 0.05
 CONCLUSIONS = TableSchema(
     "conclusions",
     "one claim about one architecture and direction, over all seeds and words",
@@ -71,20 +70,13 @@ def conclusions(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     if not rows:
         return CONCLUSIONS.frame([])
     table = CONCLUSIONS.frame(rows).with_columns(pl.selectors.float().fill_nan(None))
-    corrected = table.with_columns(pl.Series("p_holm", _holm_by_claim(table)).fill_nan(None))
+    p = table["p"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    corrected = table.with_columns(pl.Series("p_holm", holm_within(p, table["claim"].to_numpy())).fill_nan(None))
     supported = (pl.col("p_holm") < LEVEL) & ((pl.col("claim") != "final_gain") | (pl.col("estimate") > 0))
     return corrected.with_columns(pl.when(pl.col("p_holm").is_not_null()).then(supported).alias("holds"))
 
 
 _EMPTY = dict.fromkeys((column.name for column in CONCLUSIONS.columns), None)
-
-
-def _holm_by_claim(table: pl.DataFrame) -> np.ndarray:
-    p = table["p"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    claims, corrected = table["claim"].to_numpy(), np.empty_like(p)
-    for claim in np.unique(claims):
-        corrected[claims == claim] = holm(p[claims == claim])
-    return corrected
 
 
 def _final_gain(courses: list[Course], confidence: float, seed: int) -> dict[str, Any]:

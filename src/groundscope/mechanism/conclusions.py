@@ -14,13 +14,12 @@ from scipy.stats import t as student
 
 from groundscope.mechanism.causal import CONTROLS
 from groundscope.mechanism.criteria import Role
-from groundscope.statistics.corrections import holm
+from groundscope.statistics.corrections import LEVEL, holm_within
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import sign_flip_test
 from groundscope.statistics.resampling import generator
 from groundscope.tables import Column, TableSchema
 
-LEVEL = 0.05
 MIDDLE = (0.25, 0.75)
 """Layers whose centre lies within this part of the depth are the middle ones: 4 to 9 of 12, as the paper counts."""
 
@@ -206,10 +205,7 @@ def _judged(rows: list[dict[str, Any]], schema: TableSchema) -> pl.DataFrame:
     if not rows:
         return schema.frame([])
     table = schema.frame(rows).with_columns(pl.selectors.float().fill_nan(None))
-    p = table["p"].fill_null(np.nan).to_numpy()
-    claims, corrected = table["claim"].to_numpy(), np.full(len(p), np.nan)
-    for claim in np.unique(claims):
-        corrected[claims == claim] = holm(p[claims == claim])
+    corrected = holm_within(table["p"].fill_null(np.nan).to_numpy(), table["claim"].to_numpy())
     table = table.with_columns(pl.Series("p_holm", corrected).fill_nan(None))
     sign = pl.col("claim").str.ends_with("do_not_matter") | (pl.col("estimate") > 0)
     supported = (pl.col("p_holm") < LEVEL) & sign

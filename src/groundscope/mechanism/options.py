@@ -34,7 +34,7 @@ class MechanismStudy(MechanismOptions):
         default=16, ge=0, description="chunks of the corpus on which the loss after an intervention is measured"
     )
     negligible_nats: float = Field(
-        default=0.05, gt=0, description="a change of surprisal below which heads count as not mattering"
+        default=0.05, gt=0, description="the smallest change of surprisal that matters, of heads removed and of G"
     )
 
 

@@ -112,7 +112,7 @@ def _made_of(run: Run) -> dict[str, Any]:
 
 
 def _summary(runs: Mapping[str, Run]) -> Content:
-    found = {name: claims(run.conclusions, run.evidence, run.recurrent) for name, run in runs.items()}
+    found = {name: claims(run.conclusions, run.evidence, run.recurrent, run.negligible) for name, run in runs.items()}
     together = [
         replace(same[0], statements=tuple(statement for claim in same for statement in claim.statements))
         for same in zip(*(_under(name, of_run) for name, of_run in found.items()), strict=True)
@@ -125,7 +125,13 @@ def _summary(runs: Mapping[str, Run]) -> Content:
     ]
     first = next(iter(runs.values()))
     return Content(
-        {"claims": together, "untested": untested(), "unfinished": ended, "confidence": percent(first.confidence, 0)}
+        {
+            "claims": together,
+            "untested": untested(),
+            "unfinished": ended,
+            "confidence": percent(first.confidence, 0),
+            "negligible": first.negligible,
+        }
     )
 
 

@@ -1,11 +1,12 @@
 """What a run found: each claim of the paper as a sentence per model, with estimate, interval and verdict.
 
 The tests are those of table ``conclusions``; a verdict follows from them by a rule that stands beside the claim. What
-points the claimed way without being significant is "unclear"; what the tables do not hold is "not tested".
+points the claimed way without being significant is "unclear"; what holds, but is smaller than anything that matters, is
+"negligible"; what the tables do not hold is "not tested".
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import polars as pl
@@ -20,6 +21,7 @@ from groundscope.report.numbers import (
     interval,
     listing,
     nats,
+    nats_within,
     p_value,
     plural,
     share,
@@ -27,6 +29,8 @@ from groundscope.report.numbers import (
     whole,
 )
 
+NEGLIGIBLE_NATS = 0.05
+"""The smallest effect that matters, unless a study says otherwise: a word that becomes 5 % more likely."""
 FORWARD, REVERSE = Direction.ENV2LAN.value, Direction.LAN2ENV.value
 
 
@@ -34,6 +38,7 @@ class Verdict(StrEnum):
     """What the tables say about a claim."""
 
     HOLDS = "holds"
+    NEGLIGIBLE = "negligible"
     FAILS = "does not hold"
     UNCLEAR = "unclear"
     UNTESTED = "not tested"
@@ -47,6 +52,22 @@ class Statement:
     verdict: Verdict
     sentence: str
     signs: str = ""
+
+
+def sized(statement: Statement, high: float | None, negligible: float, of: str) -> Statement:
+    """Return a statement that holds as negligible where the interval of its effect ends (``high``) below that, in nats.
+
+    With enough words and seeds any difference is significant; whether it matters is another question.
+    """
+    if statement.verdict is not Verdict.HOLDS or high is None or high >= negligible:
+        return statement
+    sentence = f"{statement.sentence} Negligible: the whole interval of {of} lies below {nats(negligible)}."
+    return replace(statement, verdict=Verdict.NEGLIGIBLE, sentence=sentence)
+
+
+def size_rule(negligible: float) -> str:
+    """Say when what holds is negligible."""
+    return f"Negligible when it holds, but the whole interval lies below {nats(negligible)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +90,7 @@ class Findings:
     arch: str
     conclusions: Mapping[str, dict]
     checkpoints: list[dict]
+    negligible: float
 
     @property
     def first(self) -> dict:
@@ -82,32 +104,37 @@ class Findings:
 
 
 def claims(
-    conclusions: pl.DataFrame | None, evidence: pl.DataFrame | None, recurrent: Sequence[str] = ()
+    conclusions: pl.DataFrame | None,
+    evidence: pl.DataFrame | None,
+    recurrent: Sequence[str] = (),
+    negligible: float = NEGLIGIBLE_NATS,
 ) -> list[Claim]:
     """Every claim of the paper on behaviour, in its order.
 
     ``conclusions`` is that table, ``evidence`` is joined by `seeds.evidence_over_seeds`; ``recurrent`` names the models
-    that are the paper's recurrent control.
+    that are the paper's recurrent control; an effect below ``negligible`` nats does not matter.
     """
-    forward, reverse = (_findings(conclusions, evidence, direction) for direction in (FORWARD, REVERSE))
+    forward, reverse = (_findings(conclusions, evidence, direction, negligible) for direction in (FORWARD, REVERSE))
+    size = size_rule(negligible)
     return [
         Claim(
             "The scene helps to predict the word",
             "Holds when the mean match advantage G at the last checkpoint is above zero: words and seeds both count as "
-            "samples, p is corrected over models and directions (Holm) and below .05.",
+            f"samples, p is corrected over models and directions (Holm) and below .05. {size}",
             _each(forward, _advantage),
         ),
         Claim(
             "The advantage emerges in training",
             "Holds when the interval of G contains zero before training and stays above it from some checkpoint on, "
-            "and when other samples of words and seeds reach such a checkpoint within training, too.",
+            f"and when other samples of words and seeds reach such a checkpoint within training, too. {size}",
             _each(forward, _emergence),
         ),
         Claim(
             "Co-occurrence alone does not explain it: R² rises, then falls, while G keeps growing",
             "Holds when one test of rise, fall and growth, which pays for having searched all checkpoints for the "
             "peak, has p below .05 after correction over models and directions (Holm). R² is adjusted for the number "
-            "of words. The paper finds this for Transformer and Mamba-2; for the LSTM it finds an R² that only rises.",
+            f"of words. {size} The paper finds this for Transformer and Mamba-2; for the LSTM it finds an R² that only "
+            "rises.",
             _each(forward, _cooccurrence),
         ),
         Claim(
@@ -118,7 +145,8 @@ def claims(
         ),
         Claim(
             "In reverse, speech helps to predict the scene’s word",
-            "Holds when, with speech as context and the scene’s word predicted, G is above zero as in the first claim.",
+            "Holds when, with speech as context and the scene’s word predicted, G is above zero as in the first claim. "
+            f"{size}",
             _each(reverse, _reverse),
         ),
     ]
@@ -129,12 +157,19 @@ def untested() -> tuple[str, ...]:
     return ("a gap is left when all co-occurring chunks are removed from training",)
 
 
-def _findings(conclusions: pl.DataFrame | None, evidence: pl.DataFrame | None, direction: str) -> list[Findings]:
+def _findings(
+    conclusions: pl.DataFrame | None, evidence: pl.DataFrame | None, direction: str, negligible: float
+) -> list[Findings]:
     if conclusions is None or evidence is None:
         return []
     concluded = conclusions.filter(direction=direction).partition_by("arch", as_dict=True)
     return [
-        Findings(str(arch), {row["claim"]: row for row in concluded[(arch,)].iter_rows(named=True)}, rows.to_dicts())
+        Findings(
+            str(arch),
+            {row["claim"]: row for row in concluded[(arch,)].iter_rows(named=True)},
+            rows.to_dicts(),
+            negligible,
+        )
         for (arch,), rows in evidence.filter(direction=direction).group_by("arch", maintain_order=True)
         if (arch,) in concluded
     ]
@@ -170,7 +205,8 @@ def _gained(found: Findings, cause: str, target: str) -> Statement:
     support = f"{plural(final['n_seeds'], 'seed')}, {plural(final['n_words'], 'word')}; {p_value(final['p_holm'])}"
     verdict = Verdict.HOLDS if final["holds"] else Verdict.UNCLEAR if gain > 0 else Verdict.FAILS
     sentence = f"At step {whole(final['step'])} the matching {cause} {change}, {course} ({support})."
-    return Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")
+    statement = Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")
+    return sized(statement, final["ci_high"], found.negligible, "G")
 
 
 def _emergence(found: Findings) -> Statement:
@@ -188,7 +224,9 @@ def _emergence(found: Findings) -> Statement:
     tokens = next(row["tokens_seen"] for row in found.checkpoints if row["step"] == step)
     reach = f"[{MISSING if low is None else whole(low)},{FIXED}{'beyond training' if high is None else whole(high)}]"
     sentence = f"{before}; it stays above zero from step {whole(step)} {reach} on ({compact(tokens)} tokens)."
-    return Statement(found.arch, Verdict.UNCLEAR if high is None else Verdict.HOLDS, sentence, f"step {compact(step)}")
+    verdict = Verdict.UNCLEAR if high is None else Verdict.HOLDS
+    statement = Statement(found.arch, verdict, sentence, f"step {compact(step)}")
+    return sized(statement, found.conclusions["final_gain"]["ci_high"], found.negligible, "G at the last checkpoint")
 
 
 def _cooccurrence(found: Findings) -> Statement:
@@ -206,7 +244,8 @@ def _cooccurrence(found: Findings) -> Statement:
     course = f"Up to step {whole(whole_claim['step'])} it {_moved(rise, 'rises')}; after it, it {_moved(fall, 'falls')}"
     test = f"while G {_moved(growth, 'grows')} ({p_value(whole_claim['p_holm'])})"
     sentence = f"{peak}, and {_r2(last)} at the end. {course} {test}."
-    return Statement(found.arch, Verdict.HOLDS if whole_claim["holds"] else Verdict.UNCLEAR, sentence, signs)
+    verdict = Verdict.HOLDS if whole_claim["holds"] else Verdict.UNCLEAR
+    return sized(Statement(found.arch, verdict, sentence, signs), growth["ci_high"], found.negligible, "that growth")
 
 
 def _recurrent(findings: list[Findings], recurrent: Sequence[str]) -> tuple[Statement, ...]:
@@ -235,7 +274,7 @@ def _less(control: Findings, others: list[Findings]) -> Statement:
 def _moved(change: dict, verb: str) -> str:
     if change["unit"] != "nats":
         return f"{verb} by {share(change['estimate'])} {share_interval(change['ci_low'], change['ci_high'])}"
-    return f"{verb} by {nats(change['estimate'], _digits(change))} {_reach(change)}"
+    return f"{verb} by {nats_within(change['estimate'], change['ci_low'], change['ci_high'])}"
 
 
 def _final(row: dict) -> str:

@@ -1,31 +1,38 @@
 """The paper's claims on mechanism: a sentence per model, with estimate, interval and verdict."""
 
 from collections.abc import Callable
+from functools import partial
 
 import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
-from groundscope.report.findings import Claim, Statement, Verdict
-from groundscope.report.numbers import decimal, digits_for, interval, listing, nats, p_value, plural, whole
+from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
+from groundscope.report.numbers import decimal, digits_for, interval, listing, nats, nats_within, p_value, plural, whole
 
 Row = dict
 
 
-def mechanism_claims(heads: pl.DataFrame | None, layers: pl.DataFrame | None) -> list[Claim]:
-    """Every claim of the paper on mechanism, from tables ``mechanism_conclusions`` and ``lens_conclusions``."""
+def mechanism_claims(
+    heads: pl.DataFrame | None, layers: pl.DataFrame | None, negligible: float = NEGLIGIBLE_NATS
+) -> list[Claim]:
+    """Every claim of the paper on mechanism, from tables ``mechanism_conclusions`` and ``lens_conclusions``.
+
+    An effect of removing heads that is below ``negligible`` nats does not matter.
+    """
+    size = size_rule(negligible)
     return [
         Claim(
             "Aggregate heads matter: without them the word is lost",
             "Holds when, at the last checkpoint, removing each prompt’s aggregate heads raises the word’s surprisal "
             "more than removing as many random heads without the property, drawn from the whole model and drawn from "
-            "the same layers; p is corrected over models and controls (Holm) and below .05 in both.",
-            _each(heads, _aggregates),
+            f"the same layers; p is corrected over models and controls (Holm) and below .05 in both. {size}",
+            _each(heads, partial(_aggregates, negligible)),
         ),
         Claim(
             "What is lost with them is grounding",
             "Holds when G itself, and not only the word’s likelihood, falls more without the aggregate heads than "
-            "without either kind of control heads.",
-            _each(heads, _grounding),
+            f"without either kind of control heads. {size}",
+            _each(heads, partial(_grounding, negligible)),
         ),
         Claim(
             "Gather heads do not matter",
@@ -54,23 +61,25 @@ def _each(
     )
 
 
-def _aggregates(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
+def _aggregates(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
     found = [rows["aggregate_heads_matter", control] for control in CONTROLS]
     if note := _note(found):
         return Statement(arch, Verdict.UNTESTED, note)
     against = listing([f"{_value(row)} than without {_heads(row)}" for row in found])
     at = f"At step {whole(found[0]['step'])}"
     sentence = f"{at}, surprisal is higher without aggregate heads by {against} {_support(found)}."
-    return Statement(arch, _verdict(found), sentence, f"{_signed(found[0])} nats")
+    statement = Statement(arch, _verdict(found), sentence, f"{_signed(found[0])} nats")
+    return sized(statement, _highest(found), negligible, "both")
 
 
-def _grounding(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
+def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
     found = [rows["aggregate_heads_carry_grounding", control] for control in CONTROLS]
     if note := _note(found):
         return Statement(arch, Verdict.UNTESTED, note)
     against = listing([f"{_value(row)} than without {_heads(row)}" for row in found])
     sentence = f"At step {whole(found[0]['step'])}, G is lower without aggregate heads by {against} {_support(found)}."
-    return Statement(arch, _verdict(found), sentence, f"G {_signed(found[0], -1)}")
+    statement = Statement(arch, _verdict(found), sentence, f"G {_signed(found[0], -1)}")
+    return sized(statement, _highest(found), negligible, "both")
 
 
 def _gathers(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
@@ -110,14 +119,18 @@ def _verdict(found: list[Row]) -> Verdict:
     return Verdict.UNCLEAR if any(row["estimate"] > 0 for row in found) else Verdict.FAILS
 
 
+def _highest(found: list[Row]) -> float | None:
+    """The upper end of the intervals; None where there is none."""
+    return max((row["ci_high"] for row in found if row["ci_high"] is not None), default=None)
+
+
 def _note(found: list[Row]) -> str:
     note = next((row["note"] for row in found if row["note"]), "")
     return f"{note[0].upper()}{note[1:]}." if note else ""
 
 
 def _value(row: Row) -> str:
-    digits = digits_for(row["estimate"], row["ci_low"], row["ci_high"])
-    return f"{nats(row['estimate'], digits)} {interval(row['ci_low'], row['ci_high'], digits)}"
+    return nats_within(row["estimate"], row["ci_low"], row["ci_high"])
 
 
 def _signed(row: Row, sign: int = 1) -> str:

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from groundscope.report.chart_parts import gain_text
-from groundscope.report.seeds import ALPHA
+from groundscope.statistics.corrections import LEVEL
 
 FINAL_GAIN = "grounding gain G at the last checkpoint (nats)"
 
@@ -14,7 +14,7 @@ def forest_rows(rows: pl.DataFrame, line: pl.Expr) -> pl.DataFrame:
     if "n_significant" in rows.columns:
         filled = pl.col("n_significant") == pl.col("n_seeds")
     else:
-        filled = (pl.col("p") < ALPHA) & (pl.col("gain_nats") > 0)
+        filled = (pl.col("p") < LEVEL) & (pl.col("gain_nats") > 0)
     text = pl.struct("gain_nats", "gain_low", "gain_high").map_elements(gain_text, return_dtype=pl.String)
     directed = [pl.col("direction")] if "category" in rows.columns else []
     return rows.select(

@@ -1,7 +1,6 @@
 """Tables of mechanism and lenses to Plotly figures: layers by steps, shares and effects over steps, thresholds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
@@ -130,12 +129,12 @@ def _role_lines(
     say: Callable[[dict], str],
     *,
     filled: str | None = None,
-    **yaxis: Any,
+    tickformat: str | None = None,
 ) -> go.Figure:
     """One line per model and role with its band (``columns``: value, low, high); a role shows in the dash."""
     value, low, high = columns
     figure = step_figure(axis, title)
-    figure.update_yaxes(**yaxis)
+    figure.update_yaxes(tickformat=tickformat)
     lines = Lines(figure, axis, span(rows, low, high, floor=0.0))
     for arch, of_arch in by(rows, "arch"):
         for role, line in by(of_arch, "role"):

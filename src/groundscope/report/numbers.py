@@ -60,6 +60,12 @@ def nats(value: Number | None, digits: int = 2) -> str:
     return f"{decimal(value, digits)}{FIXED}nats"
 
 
+def nats_within(value: Number | None, low: Number | None, high: Number | None) -> str:
+    """Write ``0.005 nats [0.003, 0.007]``, an estimate within its interval, in as many decimals as they need."""
+    digits = digits_for(value, low, high)
+    return f"{nats(value, digits)} {interval(low, high, digits)}"
+
+
 def compact(value: Number | None) -> str:
     """Write ``150``, ``1.5k``, ``12.3M``: at most three digits and a unit."""
     if value is None or not math.isfinite(value):

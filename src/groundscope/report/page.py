@@ -3,15 +3,14 @@
 import base64
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -22,9 +21,12 @@ from groundscope.report import numbers
 from groundscope.report.content import Content, Section
 from groundscope.report.run import Run, open_run
 from groundscope.report.sections import SECTIONS
+from groundscope.report.templating import asset, template
 
 SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js", "prompts.js", "looks.js", "keyboard.js")
 STYLES = ("page.css", "prompts.css", "looks.css")
+SHOWN = ("decimal", "share", "interval", "share_interval", "p_level", "whole", "compact", "percent", "plural")
+FILTERS = {**{name: getattr(numbers, name) for name in SHOWN}, "duration": duration, "exp": math.exp}
 DIRECTIONS = {
     Direction.ENV2LAN: "scene → spoken word",
     Direction.LAN2ENV: "speech → scene’s word",
@@ -48,22 +50,18 @@ def write_page(run: Path, out: Path | None = None) -> Path:
 def render(run: Run, links: str, sections: Sequence[Section] = SECTIONS) -> str:
     """Return the page's HTML; ``links`` leads from the page to the run's folder."""
     contents = {section.key: section.build(run) for section in sections}
-    scripts = [get_plotlyjs(), *(_asset(name) for name in SCRIPTS)]
+    scripts = [get_plotlyjs(), *(asset(name) for name in SCRIPTS)]
     scripts = [script.replace("</script", r"<\/script") for script in scripts]
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            run=run,
-            sections=sections,
-            contents=contents,
-            links=links,
-            directions=_directions(run),
-            style=Markup("".join(_asset(name) for name in STYLES)),
-            scripts=[Markup(script) for script in scripts],
-            policy=_policy(scripts),
-            data=embedded(_data(run, contents)),
-        )
+    return template("page.html.j2", FILTERS).render(
+        run=run,
+        sections=sections,
+        contents=contents,
+        links=links,
+        directions=_directions(run),
+        style=Markup("".join(asset(name) for name in STYLES)),
+        scripts=[Markup(script) for script in scripts],
+        policy=_policy(scripts),
+        data=embedded(_data(run, contents)),
     )
 
 
@@ -111,20 +109,3 @@ def _policy(scripts: list[str]) -> str:
 def _links(run: Path, page: Path) -> str:
     relative = os.path.relpath(run.resolve(), page.resolve().parent)
     return quote(Path(relative).as_posix())
-
-
-def _asset(name: str) -> str:
-    return (files("groundscope.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("groundscope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown = ("decimal", "share", "interval", "share_interval", "p_level", "whole", "compact", "percent", "plural")
-    environment.filters |= {name: getattr(numbers, name) for name in shown} | {"duration": duration}
-    return environment

@@ -4,18 +4,17 @@ It is drawn with the templates and the style of a run's page, needs no script, a
 """
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from groundscope import __version__
 from groundscope.files import atomic_file
 from groundscope.report.numbers import FIXED, MISSING, decimal, interval, plural, whole
 from groundscope.report.style import COLOURS
+from groundscope.report.templating import asset, template
 from groundscope.reproduction.comparison import Group, Row, compare
 from groundscope.reproduction.experiments import PAPER, scales
 from groundscope.reproduction.listing import hours, listed
@@ -33,6 +32,7 @@ MARKS = {
     Verdict.NOT_RUN: "not tested",
 }
 """The verdict on a run's page that has the same colour."""
+FILTERS = {"hours": hours, "size": size, "percent": lambda share: f"{share:.0%}", "whole": whole}
 WIDTH, MARGIN = 130, 7  # pixels of the line on which published and measured numbers stand
 
 
@@ -40,23 +40,19 @@ def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
     """Write the page to ``out`` from the runs below ``runs`` and the study files in ``studies``; return ``out``."""
     published, sizes = paper(), scales(studies)
     groups = compare(published, runs, sizes)
-    html = (
-        _environment()
-        .get_template("reproduction.html.j2")
-        .render(
-            version=__version__,
-            style=Markup((files("groundscope.report") / "templates" / "page.css").read_text(encoding="utf-8")),
-            source=published.source,
-            scales=["the paper’s size" if scale == PAPER else f"{scale} scale" for scale in sizes],
-            colours=COLOURS,
-            groups=[(group.title, _tallies(group, sizes), list(_blocks(group))) for group in groups],
-            titles=published.experiments,
-            lists={scale: listed(published, studies, runs, scale) for scale in sizes},
-            rules=RULES,
-            marks=MARKS,
-            grades=GRADES,
-            tolerance={grade.value: tolerance for grade, tolerance in TOLERANCE.items()},
-        )
+    html = template("reproduction.html.j2", FILTERS).render(
+        version=__version__,
+        style=Markup(asset("page.css")),
+        source=published.source,
+        scales=["the paper’s size" if scale == PAPER else f"{scale} scale" for scale in sizes],
+        colours=COLOURS,
+        groups=[(group.title, _tallies(group, sizes), list(_blocks(group))) for group in groups],
+        titles=published.experiments,
+        lists={scale: listed(published, studies, runs, scale) for scale in sizes},
+        rules=RULES,
+        marks=MARKS,
+        grades=GRADES,
+        tolerance={grade.value: tolerance for grade, tolerance in TOLERANCE.items()},
     )
     with atomic_file(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
@@ -147,15 +143,3 @@ def _line(row: Row, reach: tuple[float, float] | None) -> dict[str, Any] | None:
         for found in row.ours
     ]
     return {"width": WIDTH, "published": ends, "ours": ours}
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("groundscope.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"hours": hours, "size": size, "percent": lambda share: f"{share:.0%}", "whole": whole}
-    return environment

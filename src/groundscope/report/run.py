@@ -28,10 +28,11 @@ from groundscope.mechanism.measure import TABLES as MECHANISM_TABLES
 from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
+from groundscope.report.findings import NEGLIGIBLE_NATS
 from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
-from groundscope.tables import read_table
+from groundscope.tables import TableSchema, read_table
 from groundscope.training.metrics import LOSS
 
 SHOWN = (
@@ -121,6 +122,11 @@ class Run:
         """Level of the intervals in the tables."""
         return float(self.statistics.get("confidence", 0.95))
 
+    @property
+    def negligible(self) -> float:
+        """The smallest effect that matters, in nats."""
+        return float((self.resolved.get("mechanism") or {}).get("negligible_nats", NEGLIGIBLE_NATS))
+
     @cached_property
     def conclusions(self) -> pl.DataFrame | None:
         """Table ``conclusions``; drawn from table ``gain`` where the run does not have it, None without both."""
@@ -144,6 +150,11 @@ class Run:
         """A table that the page shows; None where it is missing or empty."""
         table = self.tables.get(name)
         return None if table is None or table.is_empty() else table
+
+    def read(self, schema: TableSchema) -> pl.DataFrame:
+        """Read one of the tables that only one section wants; empty where it is missing."""
+        path = self.folder / "tables" / f"{schema.name}.parquet"
+        return read_table(path, schema) if path.is_file() else schema.frame([])
 
     @cached_property
     def evidence(self) -> pl.DataFrame | None:

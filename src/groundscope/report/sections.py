@@ -26,12 +26,13 @@ def _summary(run: Run) -> Content:
     return Content(
         {
             "claims": [
-                *claims(run.conclusions, run.evidence, run.recurrent),
-                *ablation_claims(run.table("dose")),
+                *claims(run.conclusions, run.evidence, run.recurrent, run.negligible),
+                *ablation_claims(run.table("dose"), run.negligible),
                 *claims_on_mechanism(run),
             ],
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
+            "negligible": run.negligible,
         }
     )
 

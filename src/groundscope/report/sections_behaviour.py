@@ -13,7 +13,7 @@ from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import decimal, interval, listing, nats, percent
 from groundscope.report.run import Run
-from groundscope.report.seeds import evidence_over_seeds
+from groundscope.report.seeds import at_the_end, evidence_over_seeds
 
 MEASURED, UNTRAINED, COUNTED = "as measured", "before any training", "a predictor that only counts"
 VANISHES, STAYS, COMPARES = "Where the scene cannot help", "The same question, asked otherwise", "For comparison"
@@ -44,11 +44,11 @@ def _controls(run: Run) -> Content | None:
         return None
     measured = _control_rows(controls)
     main = evidence.filter(direction=FORWARD)
-    first, last = (main.filter(pl.col("step") == at("step").over("arch")) for at in (pl.min, pl.max))
+    last = at_the_end(main)
     parts = [
         forest_rows(last, pl.lit(MEASURED)),
-        forest_rows(first.filter(step=0), pl.lit(UNTRAINED)),
-        forest_rows(measured.filter(pl.col("step") == pl.max("step").over("arch")), pl.col("line")),
+        forest_rows(main.filter(step=0), pl.lit(UNTRAINED)),
+        forest_rows(at_the_end(measured), pl.col("line")),
         forest_rows(_only_estimate(last, "counted_gain_nats"), pl.lit(COUNTED)),
     ]
     rows = pl.concat(parts)
@@ -94,7 +94,7 @@ def _frames(run: Run) -> Content | None:
     if audit is None:
         return None
     audit = audit.filter(pl.col("kind") == run.kind)
-    last = audit.filter(pl.col("step") == pl.max("step").over("arch", "seed"))
+    last = at_the_end(audit, ("arch", "seed"))
     preference = pl.col("preference_nats")
     rows = last.group_by("arch", "context", "frame").agg(
         preference.mean().alias("value"), preference.min().alias("low"), preference.max().alias("high")
@@ -161,7 +161,7 @@ def _dose(run: Run) -> Content | None:
     dose = run.table("dose")
     if dose is None:
         return None
-    last = dose.filter(pl.col("step") == pl.max("step").over("arch"))
+    last = at_the_end(dose)
     percents = (pl.col("share_removed") * 100).round().cast(pl.Int64).alias("percent")
     left = pl.format("{} % removed, {} chunks left", percents, "chunks_left").alias("text")
     rows = last.with_columns(percents, left, (pl.col("arm") == Arm.CONTROL.value).alias("control"))

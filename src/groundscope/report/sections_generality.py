@@ -12,6 +12,7 @@ from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import listing, nats, plural, whole
 from groundscope.report.run import Run
+from groundscope.report.seeds import at_the_end
 
 
 def _seeds(run: Run) -> Content | None:
@@ -20,8 +21,7 @@ def _seeds(run: Run) -> Content | None:
         return None
     per_seed = gain.group_by("arch", "direction", "seed", "step").agg(pl.col("gain_nats").mean())
     figure = curves_figure(_with_tokens(run, replication), run.marks, run.axis, seeds=per_seed)
-    last = replication.filter((pl.col("step") == pl.max("step").over("arch")) & (pl.col("direction") == FORWARD))
-    last = last.sort("arch")
+    last = at_the_end(replication).filter(direction=FORWARD).sort("arch")
     crossed = run.table("crossed")
     found = [{**row, **_crossed_at_the_end(run, crossed, row["arch"])} for row in last.iter_rows(named=True)]
     return Content({"rows": found, "n_seeds": max(replication["n_seeds"])}, {"seeds": figure})
@@ -32,7 +32,7 @@ def _crossed_at_the_end(run: Run, crossed: pl.DataFrame | None, arch: str) -> di
     if crossed is None:
         return {}
     own = crossed.filter((pl.col("arch") == arch) & (pl.col("direction") == FORWARD) & (pl.col("kind") == run.kind))
-    own = own.filter(pl.col("step") == pl.max("step"))
+    own = at_the_end(own)
     if own.is_empty():
         return {}
     return {
@@ -59,7 +59,7 @@ def _kinds(run: Run) -> Content | None:
             rows = _with_tokens(run, kinds.filter(kind=name))
             figures[f"kind-{name}"] = curves_figure(rows, run.marks, run.axis, height=290, reach=reach)
     if categories is not None:
-        last = categories.filter(pl.col("step") == pl.max("step").over("arch"))
+        last = at_the_end(categories)
         rows = forest_rows(last, pl.col("category"))
         lines = [
             line
@@ -87,7 +87,7 @@ def _ordered_categories(rows: pl.DataFrame) -> list[str]:
 
 
 def _reading_of_kinds(kinds: pl.DataFrame, names: Sequence[str]) -> str:
-    last = kinds.filter((pl.col("step") == pl.max("step").over("arch")) & (pl.col("direction") == FORWARD))
+    last = at_the_end(kinds).filter(direction=FORWARD)
     said = []
     for (arch,), rows in last.sort("arch").group_by("arch", maintain_order=True):
         found = {row["kind"]: row for row in rows.iter_rows(named=True)}

@@ -30,8 +30,9 @@ from groundscope.report.findings import Claim
 from groundscope.report.findings_mechanism import mechanism_claims
 from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, spread_out, sweep_figure
 from groundscope.report.run import Run
-from groundscope.report.seeds import ALPHA
-from groundscope.tables import TableSchema, read_table
+from groundscope.report.seeds import at_the_end
+from groundscope.statistics.corrections import LEVEL
+from groundscope.tables import TableSchema
 
 MAP_STEPS = 12
 TOP_HEADS = 12
@@ -47,8 +48,7 @@ class Measured:
 
     def table(self, schema: TableSchema) -> pl.DataFrame:
         """Read a table; empty where the run does not have it."""
-        path = self.run.folder / "tables" / f"{schema.name}.parquet"
-        table = read_table(path, schema) if path.is_file() else schema.frame([])
+        table = self.run.read(schema)
         if "arch" not in table.columns:
             return table
         place = {arch: at for at, arch in enumerate(self.run.archs)}
@@ -77,15 +77,12 @@ class Measured:
         asked = next((room["criterion"] for room in rooms if "criterion" in room), {})
         return float(asked.get("threshold", CriterionOptions().threshold))
 
-    def final(self, table: pl.DataFrame) -> pl.DataFrame:
-        """The rows of each model's last checkpoint."""
-        return table.filter(pl.col("step") == pl.col("step").max().over("arch"))
-
 
 def claims_on_mechanism(run: Run) -> list[Claim]:
     """The paper's claims on mechanism, judged by this run's tables."""
     measured = Measured(run)
-    return mechanism_claims(measured.table(MECHANISM_CONCLUSIONS), measured.table(LENS_CONCLUSIONS))
+    heads, layers = measured.table(MECHANISM_CONCLUSIONS), measured.table(LENS_CONCLUSIONS)
+    return mechanism_claims(heads, layers, run.negligible)
 
 
 def saliency_content(run: Run) -> Content | None:
@@ -105,14 +102,14 @@ def saliency_content(run: Run) -> Content | None:
     )
     if len(shares.filter(pl.col("mean_count") > 0)):
         figures["head-shares"] = share_figure(shares.filter(pl.col("mean_count") > 0), run.marks, run.axis)
-    peaks = [_peak(measured.final(layers).filter(arch=arch)) for arch in archs]
+    peaks = [_peak(at_the_end(layers).filter(arch=arch)) for arch in archs]
     return Content({"archs": archs, "peaks": peaks, "shares": "head-shares" in figures, **_who(measured)}, figures)
 
 
 def heads_content(run: Run) -> Content | None:
     """Head grids, the foremost heads, thresholds and criteria compared; None where no model has heads."""
     measured = Measured(run)
-    roles = measured.final(measured.table(HEAD_ROLES))
+    roles = at_the_end(measured.table(HEAD_ROLES))
     if roles.is_empty():
         return None
     sweep = (
@@ -124,7 +121,7 @@ def heads_content(run: Run) -> Content | None:
         .rename({"criterion": "role"})
     )
     agreement = _over_seeds(
-        measured.final(measured.table(HEAD_AGREEMENT)), ("arch", "first", "second"), ("jaccard", "correlation")
+        at_the_end(measured.table(HEAD_AGREEMENT)), ("arch", "first", "second"), ("jaccard", "correlation")
     ).filter(pl.col("first").is_in([role.value for role in Role]))
     archs = _archs(roles)
     variables = {
@@ -157,7 +154,7 @@ def cause_content(run: Run) -> Content | None:
         high=("ci_high_nats", "p_holm"),
     ).join(
         measured.causal.group_by("arch", "step", "role", "control").agg(
-            ((pl.col("p_holm") < ALPHA) & (pl.col("difference_nats") > 0)).all().fill_null(False).alias("significant")
+            ((pl.col("p_holm") < LEVEL) & (pl.col("difference_nats") > 0)).all().fill_null(False).alias("significant")
         ),
         on=["arch", "step", "role", "control"],
         maintain_order="left",
@@ -165,7 +162,7 @@ def cause_content(run: Run) -> Content | None:
     effects = joined.filter(pl.col("control") == CONTROLS[0]).drop_nulls("difference_nats")
     figures = {"effect": effect_figure(effects, run.marks, run.axis)} if len(effects) else {}
     with_heads = [arch for arch in _archs(joined) if arch not in measured.headless]
-    keep = measured.final(measured.table(KEEP))
+    keep = at_the_end(measured.table(KEEP))
     kept = _over_seeds(
         keep,
         ("arch", "layer"),
@@ -206,7 +203,7 @@ def lens_content(run: Run) -> Content | None:
             "rows": [(step, rows.filter(step=step).sort("layer")["match"].to_list()) for step in steps],
             "logit": _other_lens(table, arch, steps[-1]) if kind != "logit" else [],
         }
-    fit = _over_seeds(measured.final(measured.table(LENS_FIT)).filter(lens=kind), ("arch", "layer"), ("kl_nats",))
+    fit = _over_seeds(at_the_end(measured.table(LENS_FIT)).filter(lens=kind), ("arch", "layer"), ("kl_nats",))
     variables = {
         "archs": archs,
         "kind": kind,
@@ -260,7 +257,7 @@ def _peak(layers: pl.DataFrame) -> dict[str, Any]:
 
 def _foremost(measured: Measured, roles: pl.DataFrame, arch: str) -> list[dict[str, Any]]:
     """The heads through which most of the scene's word flows, in the model's first seed, at the last checkpoint."""
-    flows = measured.final(measured.table(SALIENCY_HEADS).filter(arch=arch))
+    flows = at_the_end(measured.table(SALIENCY_HEADS).filter(arch=arch))
     seed = flows["seed"][0]
     here = roles.filter(
         pl.col("arch") == arch, pl.col("seed") == seed, pl.col("threshold") == measured.threshold

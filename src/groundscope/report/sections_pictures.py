@@ -8,6 +8,7 @@ from groundscope.report.content import Content, Section
 from groundscope.report.numbers import nats
 from groundscope.report.picture_viewer import picture_data
 from groundscope.report.run import Run
+from groundscope.report.seeds import at_the_end
 
 TILES = 24
 """The viewer's overlays at a time; templates/looks.js has the same number."""
@@ -19,12 +20,11 @@ def _pictures(run: Run) -> Content | None:
     if table is None:
         return None
     means = over_words(table)
-    last = means.filter(pl.col("step") == pl.col("step").max().over(_LINE))
     looks = picture_data(run)
     models = looks.get("models", {}).values()
     scenes = (run.resolved.get("corpus") or {}).get("scenes") or {}
     variables = {
-        "rows": last.to_dicts(),
+        "rows": at_the_end(means, _LINE).to_dicts(),
         "looks": bool(looks),
         "threshold": looks.get("threshold"),
         "seeds": sorted({model["seed"] for model in models}),

@@ -7,7 +7,6 @@ import polars as pl
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.report.content import Content, Section
 from groundscope.report.run import Run
-from groundscope.tables import read_table
 
 UNIT = 1e-4  # nats per whole number that is embedded: finer than a shade that an eye can tell
 
@@ -43,8 +42,7 @@ def _of_model(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _prompts(run: Run) -> Content | None:
-    path = run.folder / "tables" / f"{PROMPT_SALIENCY.name}.parquet"
-    table = read_table(path, PROMPT_SALIENCY) if path.is_file() else PROMPT_SALIENCY.frame([])
+    table = run.read(PROMPT_SALIENCY)
     if table.is_empty():
         return None
     data = prompt_data(table, run.archs)

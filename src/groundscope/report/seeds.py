@@ -4,9 +4,11 @@ The band around a mean is the widest reach of the seeds: the lowest of their low
 bounds. It is wider than an interval of the mean would be, and it stays honest for the two to five seeds of a study.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
-ALPHA = 0.05  # level of every "significant" on the page, after Holm's correction
+from groundscope.statistics.corrections import LEVEL
 
 
 def evidence_over_seeds(evidence: pl.DataFrame) -> pl.DataFrame:
@@ -30,7 +32,7 @@ def evidence_over_seeds(evidence: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(name).min().alias(f"{name}_seed_low") for name in ("match_nats", "mismatch_nats")),
         *(pl.col(name).max().alias(f"{name}_seed_high") for name in ("match_nats", "mismatch_nats")),
         pl.col("p_holm").max(),
-        ((pl.col("p_holm") < ALPHA) & (pl.col("gain_nats") > 0)).sum().alias("n_significant"),
+        ((pl.col("p_holm") < LEVEL) & (pl.col("gain_nats") > 0)).sum().alias("n_significant"),
     )
     return _complete(grouped)
 
@@ -55,6 +57,11 @@ def loss_over_seeds(loss: pl.DataFrame, unit: int, points: int = 240) -> pl.Data
         pl.len().alias("n_seeds"),
     )
     return _complete(joined.drop("bin"), by=("arch",))
+
+
+def at_the_end(rows: pl.DataFrame, by: Sequence[str] = ("arch",)) -> pl.DataFrame:
+    """The rows of the last checkpoint: of each model, or of each group ``by``."""
+    return rows.filter(pl.col("step") == pl.col("step").max().over(by))
 
 
 def different_courses(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:

@@ -1,8 +1,11 @@
 """Many tests at once: p values that keep their meaning over a family; nan (no test done) stays nan, uncounted."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from scipy.stats import false_discovery_control
+
+LEVEL = 0.05
+"""Below it a corrected p value counts as significant, in every table and on every page."""
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
@@ -12,6 +15,14 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     order = done[np.argsort(p[done], kind="stable")]
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return adjusted
+
+
+def holm_within(p: Float[np.ndarray, " test"], family: Shaped[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """Return Holm's adjusted p values, each corrected among the tests of its own ``family`` alone; nan stays nan."""
+    adjusted = np.full_like(p, np.nan)
+    for one in np.unique(family):
+        adjusted[family == one] = holm(p[family == one])
     return adjusted
 
 

@@ -39,7 +39,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *viewer.cells(study, run),
     ]
     statistics = [
-        *tables.training_cells(study, run),
+        *tables.training_cells(run, train.cells(study, run)),
         *behaviour.statistics_cells(study, run),
         *controls.statistics_cells(study, run),
         *contexts.statistics_cells(study, run),

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from groundscope.errors import StudyError, did_you_mean
 from groundscope.files import atomic_file
+from groundscope.report.findings import FORWARD
 from groundscope.report.numbers import compact
 from groundscope.report.paper.canvas import (
     MARKERS,
@@ -24,11 +25,10 @@ from groundscope.report.paper.canvas import (
 )
 from groundscope.report.run import Run
 from groundscope.report.run_tables import table_of
-from groundscope.report.seeds import different_courses
+from groundscope.report.seeds import at_the_end, different_courses
 from groundscope.report.style import COLOURS, GREY, StepAxis, step_axis
 from groundscope.report.table_text import stars
 
-FORWARD = "env2lan"
 DASHES = (0, (4, 2))
 INK = "#1c1e21"
 FORMATS = ("pdf", "svg", "png")
@@ -137,9 +137,10 @@ def lens(run: Run) -> PaperFigure | None:
     table = table_of(run.folder, "lens")
     if table is None:
         return None
-    last = table.filter(pl.col("step") == pl.col("step").max().over("arch"))
-    means = last.group_by("arch", "lens", "condition", "layer", "seed", maintain_order=True).agg(
-        pl.col("surprisal_nats").mean()
+    means = (
+        at_the_end(table)
+        .group_by("arch", "lens", "condition", "layer", "seed", maintain_order=True)
+        .agg(pl.col("surprisal_nats").mean())
     )
     means = means.group_by("arch", "lens", "condition", "layer", maintain_order=True).agg(
         pl.col("surprisal_nats").mean(),

@@ -22,7 +22,7 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import behaviour_cell, weighed
 from groundscope.study.cells.corpus import CHUNKS
-from groundscope.study.cells.tables import joined, kept
+from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
@@ -57,12 +57,14 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that sets G against the share removed."""
     if study.ablation is None:
         return
-    removed = tuple(cell.name for cell in (*corpus_cells(study, run), *cells(study, run)) if "/train/" not in cell.name)
-    whole = tuple(f"behaviour/{point.place}" for point in _whole(study)) if 0 in study.ablation.remove else ()
+    removed = [cell for cell in (*corpus_cells(study, run), *cells(study, run)) if "/train/" not in cell.name]
+    whole = [behaviour_cell(study, run, point) for point in _whole(study)] if 0 in study.ablation.remove else []
     within = study.behaviour.neutral_within
     audit = () if within is None else (Source("statistics/behaviour", AUDIT.name),)
-    yield Cell(
-        name="statistics/ablation",
+    yield statistics_cell(
+        "ablation",
+        [*removed, *whole],
+        partial(_weigh, study, run),
         code=("study.cells.ablation", "behaviour.dose"),
         settings={
             "statistics": study.statistics.model_dump(mode="json"),
@@ -70,10 +72,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "kind": study.behaviour.kind,
             "neutral_within": within,
         },
-        inputs=(*(Source(name) for name in ("corpus", "words", *removed, *whole)), *audit),
-        after=("corpus", "words", *(source.cell for source in audit)),
-        work=partial(_weigh, study, run),
-        tolerant=True,
+        also=(Source("corpus"), Source("words"), *audit),
     )
 
 

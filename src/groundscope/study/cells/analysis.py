@@ -1,6 +1,7 @@
 """What the cells of mechanism and lenses share: which prompts, which ordinary text."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -11,6 +12,11 @@ from groundscope.mechanism.study_prompts import StudyPrompts, study_prompts
 from groundscope.statistics.resampling import generator
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
+
+
+def weighing(study: Study) -> dict[str, Any]:
+    """Return what conclusions on mechanism and lenses take of the study's statistics; they draw no resamples."""
+    return study.statistics.model_dump(exclude={"resamples"})
 
 
 def prompts_of(study: Study, run: Path, options: PromptOptions) -> StudyPrompts:

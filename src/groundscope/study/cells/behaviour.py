@@ -45,7 +45,7 @@ from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.tables import joined, kept
+from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, all_points
 from groundscope.study.cells.words import SHIPPED, chosen
 from groundscope.study.config import Study
@@ -94,14 +94,13 @@ def behaviour_cell(study: Study, run: Path, point: Point) -> Cell:
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cells that weigh what `cells` measured."""
     behaviour, weighing = study.behaviour, study.statistics.model_dump(mode="json")
-    yield Cell(
-        name="statistics/behaviour",
+    yield statistics_cell(
+        "behaviour",
+        cells(study, run),
+        partial(_weigh, study, run),
         code=WEIGHS,
         settings={**weighing, "kind": behaviour.kind, "neutral_within": behaviour.neutral_within},
-        inputs=(Source("words"), *(Source(cell.name) for cell in cells(study, run))),
-        after=("words",),
-        work=partial(_weigh, study, run),
-        tolerant=True,
+        also=(Source("words"),),
     )
     yield Cell(
         name="statistics/generality",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS, control_evidence, measure_controls
@@ -9,8 +10,8 @@ from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point, points_at
+from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -23,28 +24,27 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     Raises StudyError for a step that is no checkpoint.
     """
     options = study.behaviour
-    for model in study.models if options.controls else ():
-        places = (points_at(study, model, seed, options.controls_at, "behaviour.controls_at") for seed in study.seeds)
-        for point in (point for place in places for point in place):
-            yield Cell(
-                name=f"controls/{point.place}",
-                code=_MEASURES,
-                settings=options.model_dump(mode="json", include={*MEASURED, "controls"} - {"directions"}),
-                inputs=(Source("corpus"), Source("words"), point.weights),
-                work=partial(_measure, study, run, point),
-            )
+    if not options.controls:
+        return
+    for point in chain.from_iterable(all_points_at(study, options.controls_at, "behaviour.controls_at")):
+        yield Cell(
+            name=f"controls/{point.place}",
+            code=_MEASURES,
+            settings=options.model_dump(mode="json", include={*MEASURED, "controls"} - {"directions"}),
+            inputs=(Source("corpus"), Source("words"), point.weights),
+            work=partial(_measure, study, run, point),
+        )
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that weighs what `cells` measured."""
     if study.behaviour.controls:
-        yield Cell(
-            name="statistics/controls",
+        yield statistics_cell(
+            "controls",
+            cells(study, run),
+            partial(_weigh, study, run),
             code=("study.cells.controls", "behaviour.controls"),
             settings=study.statistics.model_dump(mode="json"),
-            inputs=tuple(Source(cell.name) for cell in cells(study, run)),
-            work=partial(_weigh, study, run),
-            tolerant=True,
         )
 
 

@@ -17,9 +17,9 @@ from groundscope.mechanism.lens_table import LENS, LENS_FIT, lens_fit_table
 from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.analysis import prompts_of
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point, points_at
+from groundscope.study.cells.analysis import prompts_of, weighing
+from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 
@@ -36,24 +36,17 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     options = study.lens
     if options is None:
         return
-    for model in study.models:
-        for seed in study.seeds:
-            before: Point | None = None
-            for point in points_at(study, model, seed, options.at, "lens.at"):
-                goes_on = before if options.start == "previous" else None
-                yield Cell(
-                    name=f"lens/{point.place}",
-                    code=MEASURES,
-                    settings=options.model_dump(mode="json", exclude={"at"}),
-                    inputs=(
-                        Source("corpus"),
-                        Source("words"),
-                        point.weights,
-                        *((Source(f"lens/{goes_on.place}", "lenses"),) if goes_on else ()),
-                    ),
-                    work=partial(_read, study, run, point, goes_on),
-                )
-                before = point
+    for points in all_points_at(study, options.at, "lens.at"):
+        for before, point in zip((None, *points), points, strict=False):
+            begins_with = before if options.start == "previous" else None
+            earlier = () if begins_with is None else (Source(f"lens/{begins_with.place}", "lenses"),)
+            yield Cell(
+                name=f"lens/{point.place}",
+                code=MEASURES,
+                settings=options.model_dump(mode="json", exclude={"at"}),
+                inputs=(Source("corpus"), Source("words"), point.weights, *earlier),
+                work=partial(_read, study, run, point, begins_with),
+            )
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
@@ -65,14 +58,8 @@ def joining(study: Study, run: Path, measured: Iterable[Cell]) -> Iterator[Cell]
     """Yield the cell that joins and weighs what the cells ``measured`` read; none where the study has no lens."""
     if study.lens is None:
         return
-    yield Cell(
-        name="statistics/lens",
-        code=WEIGHS,
-        settings={"confidence": study.statistics.confidence, "seed": study.statistics.seed},
-        inputs=tuple(Source(cell.name) for cell in measured),
-        work=partial(_weigh, study, run),
-        tolerant=True,
-    )
+    work = partial(_weigh, study, run)
+    yield statistics_cell("lens", measured, work, code=WEIGHS, settings=weighing(study))
 
 
 def _read(
@@ -115,12 +102,11 @@ def keep_lenses(
 
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     lens = joined(run, upstream, "lens/", LENS)
-    weighing = {"confidence": study.statistics.confidence, "seed": study.statistics.seed}
     return kept(
         folder,
         {
             LENS: lens,
             LENS_FIT: joined(run, upstream, "lens/", LENS_FIT),
-            LENS_CONCLUSIONS: lens_conclusions(lens, **weighing),
+            LENS_CONCLUSIONS: lens_conclusions(lens, **weighing(study)),
         },
     )

@@ -4,10 +4,11 @@ The other checkpoints of a training read the final one's table of heads, whose s
 `statistics/mechanism` joins all: p values adjusted over checkpoints, and the paper's claims as tested statements.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import torch
 
 from groundscope.corpus.chunks import Corpus
@@ -20,12 +21,12 @@ from groundscope.mechanism.measure import TABLES, measure
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.analysis import prompts_of, text_of
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point, points_at
+from groundscope.study.cells.analysis import prompts_of, text_of, weighing
+from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
-from groundscope.tables import read_table
+from groundscope.tables import TableSchema, read_table
 
 _OURS = ("study.cells.mechanism", "study.cells.analysis", "mechanism.study_prompts", *SHIPPED)
 MEASURES = (*_OURS, "mechanism.measure", "trajectory.checkpoints")
@@ -41,42 +42,65 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     options = study.mechanism
     if options is None:
         return
-    for model in study.models:
-        for seed in study.seeds:
-            *earlier, final = points_at(study, model, seed, options.at, "mechanism.at")
-            followed = Source(f"mechanism/{final.place}", HEADS_FOUND.name)
-            for point in (final, *earlier):
-                yield Cell(
-                    name=f"mechanism/{point.place}",
-                    code=MEASURES,
-                    settings=options.model_dump(mode="json", exclude=_OF_STATISTICS),
-                    inputs=(
-                        Source("corpus"),
-                        Source("words"),
-                        point.weights,
-                        *(() if point is final else (followed,)),
-                    ),
-                    work=partial(_measure, study, run, point, None if point is final else final),
-                )
+    for points in all_points_at(study, options.at, "mechanism.at"):
+        for point, final in final_first(points):
+            yield Cell(
+                name=f"mechanism/{point.place}",
+                code=MEASURES,
+                settings=options.model_dump(mode="json", exclude=_OF_STATISTICS),
+                inputs=(Source("corpus"), Source("words"), point.weights, *heads_of(final)),
+                work=partial(_measure, study, run, point, final),
+            )
+
+
+def final_first(points: Sequence[Point]) -> Iterator[tuple[Point, Point | None]]:
+    """Yield the checkpoints of one training in the order of their cells, each with the one whose heads it follows."""
+    *earlier, final = points
+    yield final, None
+    yield from ((point, final) for point in earlier)
+
+
+def heads_of(final: Point | None) -> tuple[Source, ...]:
+    """Return the input that is the final checkpoint's table of heads; none for that checkpoint itself."""
+    return () if final is None else (Source(f"mechanism/{final.place}", HEADS_FOUND.name),)
+
+
+def read_heads(run: Path, final: Point | None) -> pl.DataFrame | None:
+    """Read that table."""
+    if final is None:
+        return None
+    return read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)
+
+
+def weighed(study: Study, run: Path, upstream: Upstream) -> dict[TableSchema, pl.DataFrame]:
+    """Return the tables of all checkpoints, p values adjusted over them, and the paper's claims, tested."""
+    assert study.mechanism is not None
+    tables = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
+    for schema, family in ((CAUSAL, CAUSAL_FAMILY), (KEEP, KEEP_FAMILY)):
+        if len(tables[schema]):
+            tables[schema] = adjust_over_checkpoints([tables[schema]], family)
+    negligible = study.mechanism.negligible_nats
+    conclusions = mechanism_conclusions(
+        tables[CAUSAL], tables[CAUSAL_WORDS], negligible_nats=negligible, **weighing(study)
+    )
+    return {**tables, MECHANISM_CONCLUSIONS: conclusions}
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that joins and weighs what `cells` measured."""
     if study.mechanism is None:
         return
-    yield Cell(
-        name="statistics/mechanism",
+    yield statistics_cell(
+        "mechanism",
+        cells(study, run),
+        partial(_weigh, study, run),
         code=WEIGHS,
         settings={
             "prompts": study.mechanism.prompts.model_dump(mode="json"),
             "negligible_nats": study.mechanism.negligible_nats,
-            "confidence": study.statistics.confidence,
-            "seed": study.statistics.seed,
+            **weighing(study),
         },
-        inputs=(Source("corpus"), Source("words"), *(Source(cell.name) for cell in cells(study, run))),
-        after=("corpus", "words"),
-        work=partial(_weigh, study, run),
-        tolerant=True,
+        also=(Source("corpus"), Source("words")),
     )
 
 
@@ -95,9 +119,7 @@ def _measure(
         prompts.groups,
         options,
         identity,
-        final=read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)
-        if final
-        else None,
+        final=read_heads(run, final),
         text=torch.from_numpy(text).long() if len(text) else None,
         words={vocabulary.id(word, Channel.LAN): word for word in words},
     )
@@ -107,16 +129,5 @@ def _measure(
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     options = study.mechanism
     assert options is not None
-    tables = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
-    for schema, family in ((CAUSAL, CAUSAL_FAMILY), (KEEP, KEEP_FAMILY)):
-        if len(tables[schema]):
-            tables[schema] = adjust_over_checkpoints([tables[schema]], family)
-    conclusions = mechanism_conclusions(
-        tables[CAUSAL],
-        tables[CAUSAL_WORDS],
-        negligible_nats=options.negligible_nats,
-        confidence=study.statistics.confidence,
-        seed=study.statistics.seed,
-    )
     prompts = prompts_of(study, run, options.prompts).table
-    return kept(folder, {**tables, MECHANISM_CONCLUSIONS: conclusions, MECHANISM_PROMPTS: prompts})
+    return kept(folder, {**weighed(study, run, upstream), MECHANISM_PROMPTS: prompts})

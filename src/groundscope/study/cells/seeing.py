@@ -28,20 +28,17 @@ from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.readings import Comparison, Readings
 from groundscope.behaviour.words import WORDS, Word
 from groundscope.corpus.utterance import Channel
-from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_FAMILY, CAUSAL_WORDS, adjust_over_checkpoints
-from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS, mechanism_conclusions
-from groundscope.mechanism.head_tables import HEADS_FOUND
-from groundscope.mechanism.measure import TABLES, MechanismOptions, measure
+from groundscope.mechanism.measure import MechanismOptions, measure
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
+from groundscope.study.cells.mechanism import final_first, heads_of, read_heads, weighed
 from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of, words_of
 from groundscope.study.cells.seeing_train import cells as train_cells
 from groundscope.study.cells.seeing_train import opened, points, points_at, trainings
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import LOSS_PART, Point
+from groundscope.study.cells.tables import joined, kept, statistics_cell, training_cells
+from groundscope.study.cells.train import Point
 from groundscope.study.config import ScenesSource, Study
 from groundscope.tables import read_table
-from groundscope.training.metrics import LOSS
 
 _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictures", "behaviour.measure")
 
@@ -62,45 +59,34 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
             )
         if study.mechanism is None:
             continue
-        *earlier, final = points_at(study, model, encoder, seed, study.mechanism.at, "mechanism.at")
-        for point in (final, *earlier):
-            followed = () if point is final else (Source(f"mechanism/{final.place}", HEADS_FOUND.name),)
+        for point, final in final_first(points_at(study, model, encoder, seed, study.mechanism.at, "mechanism.at")):
             yield Cell(
                 name=f"mechanism/{point.place}",
-                code=(*_MEASURES, "mechanism.measure"),
+                code=(*_MEASURES, "study.cells.mechanism", "mechanism.measure"),
                 settings={**tested, "options": _mechanism_options(study).model_dump(mode="json")},
-                inputs=(Source("corpus"), bank, point.weights, *followed),
-                work=partial(_mechanism, study, run, point, encoder, None if point is final else final),
+                inputs=(Source("corpus"), bank, point.weights, *heads_of(final)),
+                work=partial(_mechanism, study, run, point, encoder, final),
             )
 
 
 def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cells that join and weigh what was measured."""
     measured = list(cells(study, run))
-    weighing = study.statistics.model_dump(mode="json")
+    settings = study.statistics.model_dump(mode="json")
     for room, work, code in (
         ("behaviour", _weigh, ("behaviour.evidence", "behaviour.conclusions")),
-        ("mechanism", _join, ("mechanism.causal_table", "mechanism.conclusions")),
+        ("mechanism", _join, ("study.cells.mechanism", "mechanism.causal_table", "mechanism.conclusions")),
     ):
-        mine = tuple(Source(cell.name) for cell in measured if cell.kind == room)
-        if mine:
-            yield Cell(
-                name=f"statistics/{room}",
+        if mine := [cell for cell in measured if cell.kind == room]:
+            yield statistics_cell(
+                room,
+                mine,
+                partial(work, study, run),
                 code=("study.cells.seeing", *code),
-                settings={**weighing, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
-                inputs=(Source("words"), *mine),
-                after=("words",),
-                work=partial(work, study, run),
-                tolerant=True,
+                settings={**settings, "negligible_nats": study.mechanism and study.mechanism.negligible_nats},
+                also=(Source("words"),),
             )
-    yield Cell(
-        name="statistics/training",
-        code=("study.cells.tables", "tables"),
-        settings={},
-        inputs=tuple(Source(cell.name, LOSS_PART) for cell in train_cells(study, run)),
-        work=partial(_losses, run),
-        tolerant=True,
-    )
+    yield from training_cells(run, train_cells(study, run))
 
 
 def _mechanism_options(study: Study) -> MechanismOptions:
@@ -194,11 +180,8 @@ def _mechanism(
     model, identity = opened(run, point, encoder, corpus)
     patches = corpus.looks(encoder, source.scenes.side)
     groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
-    earlier = None
-    if final is not None:
-        earlier = read_table(run / "mechanism" / final.place / f"{HEADS_FOUND.name}.parquet", HEADS_FOUND)
     names = {corpus.vocabulary.id(word, Channel.LAN): word for word in corpus.words}
-    found = measure(model, groups, _mechanism_options(study), identity, final=earlier, words=names)
+    found = measure(model, groups, _mechanism_options(study), identity, final=read_heads(run, final), words=names)
     return kept(folder, found.by_schema())
 
 
@@ -219,19 +202,4 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 
 
 def _join(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    tables: dict[Any, pl.DataFrame] = {schema: joined(run, upstream, "mechanism/", schema) for schema in TABLES}
-    if len(tables[CAUSAL]):
-        tables[CAUSAL] = adjust_over_checkpoints([tables[CAUSAL]], CAUSAL_FAMILY)
-    assert study.mechanism is not None
-    drawn = mechanism_conclusions(
-        tables[CAUSAL],
-        tables[CAUSAL_WORDS],
-        negligible_nats=study.mechanism.negligible_nats,
-        confidence=study.statistics.confidence,
-        seed=study.statistics.seed,
-    )
-    return kept(folder, {**tables, MECHANISM_CONCLUSIONS: drawn})
-
-
-def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    return kept(folder, {LOSS: joined(run, upstream, "train/", LOSS)})
+    return kept(folder, weighed(study, run, upstream))

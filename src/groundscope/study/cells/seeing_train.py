@@ -8,35 +8,27 @@ from typing import Any
 import torch
 
 from groundscope.errors import StudyError
-from groundscope.files import sha256_file, sha256_json
 from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
 from groundscope.progress import Progress
 from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.seeing_corpus import PictureCorpus
-from groundscope.study.cells.train import LOSS_PART, Point
+from groundscope.study.cells.train import TRAINS, Point, asked_for, digests_of, settings_of
 from groundscope.study.config import ModelSettings, ScenesSource, Study
 from groundscope.study.disk import refuse_full_disk
-from groundscope.training.config import FREE_TO_CHANGE
 from groundscope.training.loop import train
 from groundscope.training.schedule import checkpoint_steps
-from groundscope.trajectory.at import At, steps_at
-from groundscope.trajectory.checkpoints import Trajectory
+from groundscope.trajectory.at import At
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield one cell per model, encoder and seed."""
     for model, encoder, seed in trainings(study):
-        config = study.training_of(model)
         yield Cell(
             name=f"train/{model}.{encoder}/seed-{seed}",
-            code=("training.loop", "models.presets"),
-            settings={
-                "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-                "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
-                "seed": seed,
-            },
+            code=TRAINS,
+            settings=settings_of(study, model, seed, study.training_of(model)),
             inputs=(Source("corpus", CHUNKS), Source("corpus", f"training-{encoder}")),
             work=partial(_train, study, run, model, encoder, seed),
             resumable=True,
@@ -59,13 +51,8 @@ def points(study: Study, model: str, encoder: str, seed: int) -> list[Point]:
 
 
 def points_at(study: Study, model: str, encoder: str, seed: int, at: At, option: str) -> list[Point]:
-    """Return the checkpoints of one training that ``at`` asks for, by rising step; the last is always among them.
-
-    Raises StudyError for a step that is no checkpoint; ``option`` is what the study file calls ``at``.
-    """
-    there = points(study, model, encoder, seed)
-    steps = steps_at(at, [point.step for point in there], option)
-    return [point for point in there if point.step in steps]
+    """Return the checkpoints of one training that ``at`` asks for, as `train.asked_for` does."""
+    return asked_for(points(study, model, encoder, seed), at, option)
 
 
 def opened(
@@ -99,5 +86,4 @@ def _train(
         progress=progress,
         provenance={"study": study.name, "encoder": encoder},
     )
-    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
-    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
+    return digests_of(folder)

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -12,22 +13,39 @@ from groundscope.files import sha256_file, sha256_json
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.train import LOSS_PART
-from groundscope.study.cells.train import cells as train_cells
-from groundscope.study.config import Study
 from groundscope.tables import TableSchema, read_table, write_table
 from groundscope.training.metrics import LOSS
 
 
-def training_cells(study: Study, run: Path) -> Iterator[Cell]:
-    """Yield the cell that joins the losses of all trainings."""
-    yield Cell(
-        name="statistics/training",
-        code=("study.cells.tables", "tables"),
-        settings={},
-        inputs=tuple(Source(cell.name, LOSS_PART) for cell in train_cells(study, run)),
-        work=partial(_losses, run),
+def statistics_cell(
+    room: str,
+    measured: Iterable[Cell],
+    work: Callable[[Path, Progress, Upstream], Digests],
+    *,
+    code: tuple[str, ...],
+    settings: Mapping[str, Any],
+    part: str = "",
+    also: tuple[Source, ...] = (),
+) -> Cell:
+    """Return the cell `statistics/ROOM`, which joins and weighs what the cells ``measured`` made, or some of them.
+
+    It reads their ``part``, and of other cells ``also``, without which it does not run.
+    """
+    return Cell(
+        name=f"statistics/{room}",
+        code=code,
+        settings=settings,
+        inputs=(*also, *(Source(cell.name, part) for cell in measured)),
+        after=tuple(source.cell for source in also),
+        work=work,
         tolerant=True,
     )
+
+
+def training_cells(run: Path, trainings: Iterable[Cell]) -> Iterator[Cell]:
+    """Yield the cell that joins the losses of all trainings."""
+    code = ("study.cells.tables", "tables")
+    yield statistics_cell("training", trainings, partial(_losses, run), code=code, settings={}, part=LOSS_PART)
 
 
 def cells(run: Path, statistics: tuple[str, ...]) -> Iterator[Cell]:

@@ -1,6 +1,6 @@
 """Cells `train/MODEL/seed-S`: one architecture trained with one seed, and its checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from groundscope.trajectory.at import At, steps_at
 from groundscope.trajectory.checkpoints import Checkpoint, Trajectory
 
 LOSS_PART = "loss"
+TRAINS = ("training.loop", "models.presets")
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
@@ -57,17 +58,28 @@ def training_cell(study: Study, run: Path, training: Training, config: TrainConf
     """Return the cell that trains as ``config`` says."""
     return Cell(
         name=training.cell,
-        code=("training.loop", "models.presets"),
-        settings={
-            "model": study.models[training.model].model_dump(mode="json", exclude={"training"}),
-            "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
-            "seed": training.seed,
-        },
+        code=TRAINS,
+        settings=settings_of(study, training.model, training.seed, config),
         inputs=(Source(training.corpus, CHUNKS),),
         after=("words",),  # a study whose words never reach the count must not train first
         work=partial(_train, study, run, training, config),
         resumable=True,
     )
+
+
+def settings_of(study: Study, model: str, seed: int, config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that a training's result depends on."""
+    return {
+        "model": study.models[model].model_dump(mode="json", exclude={"training"}),
+        "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
+        "seed": seed,
+    }
+
+
+def digests_of(folder: Path) -> Digests:
+    """Return what a finished training hands on: each checkpoint's weights, all of them, and the losses."""
+    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
+    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
 
 
 class Point(NamedTuple):
@@ -116,14 +128,25 @@ def points(study: Study, model: str, seed: int) -> list[Point]:
     return [Point(model, seed, step) for step in checkpoint_steps(config.checkpoints, config.steps)]
 
 
-def points_at(study: Study, model: str, seed: int, at: At, option: str) -> list[Point]:
-    """Return the checkpoints of one training that ``at`` asks for, by rising step; the last is always among them.
+def asked_for(points: Sequence[Point], at: At, option: str = "at") -> list[Point]:
+    """Return those of a training's checkpoints, by rising step, that ``at`` asks for; the last is always among them.
 
     Raises StudyError for a step that is no checkpoint; ``option`` is what the study file calls ``at``.
     """
-    there = points(study, model, seed)
-    steps = steps_at(at, [point.step for point in there], option)
-    return [point for point in there if point.step in steps]
+    steps = steps_at(at, [point.step for point in points], option)
+    return [point for point in points if point.step in steps]
+
+
+def points_at(study: Study, model: str, seed: int, at: At, option: str = "at") -> list[Point]:
+    """Return the checkpoints of one training that ``at`` asks for, as `asked_for` does."""
+    return asked_for(points(study, model, seed), at, option)
+
+
+def all_points_at(study: Study, at: At, option: str) -> Iterator[list[Point]]:
+    """Yield, for each training of the study, its checkpoints that ``at`` asks for, as `asked_for` does."""
+    for model in study.models:
+        for seed in study.seeds:
+            yield points_at(study, model, seed, at, option)
 
 
 def all_points(study: Study) -> list[Point]:
@@ -152,5 +175,4 @@ def _train(
         progress=progress,
         provenance={"study": study.name, "corpus": corpus.card.content_hash},
     )
-    digests = {f"step-{point.step:08d}": point.weight_hash for point in Trajectory.open(folder).checkpoints}
-    return {**digests, "": sha256_json(digests), LOSS_PART: sha256_file(folder / "loss.parquet")}
+    return digests_of(folder)

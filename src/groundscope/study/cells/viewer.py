@@ -9,11 +9,10 @@ from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY, prompt_salien
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of
-from groundscope.study.cells.tables import joined, kept
-from groundscope.study.cells.train import Point, points
+from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.train import Point, points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
-from groundscope.trajectory.at import steps_at
 
 SHOWN = PromptOptions(contexts=2, prompts=16, mismatches=0)
 """Enough to leaf through; spread evenly over words."""
@@ -24,9 +23,7 @@ _OURS = ("study.cells.viewer", "study.cells.analysis", "mechanism.study_prompts"
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield one cell for each of a few checkpoints of each model's first seed; none where mechanism is not studied."""
     for model in study.models if study.mechanism else ():
-        of_seed = points(study, model, study.seeds[0])
-        wanted = steps_at("few", [point.step for point in of_seed])
-        for point in (point for point in of_seed if point.step in wanted):
+        for point in points_at(study, model, study.seeds[0], "few"):
             yield Cell(
                 name=f"viewer/{point.place}",
                 code=(*_OURS, "trajectory.checkpoints"),
@@ -40,14 +37,8 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that joins what `cells` saw."""
     if study.mechanism is None:
         return
-    yield Cell(
-        name="statistics/viewer",
-        code=("study.cells.viewer", "mechanism.prompt_saliency"),
-        settings={},
-        inputs=tuple(Source(cell.name) for cell in cells(study, run)),
-        work=partial(_join, run),
-        tolerant=True,
-    )
+    code = ("study.cells.viewer", "mechanism.prompt_saliency")
+    yield statistics_cell("viewer", cells(study, run), partial(_join, run), code=code, settings={})
 
 
 def _look(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
