@@ -8,14 +8,14 @@ import typer
 
 from groundscope.errors import StudyError
 from groundscope.progress import Progress
+from groundscope.record import Record
 
 if TYPE_CHECKING:
     from groundscope.corpus.utterance import Document
-    from groundscope.record import Record
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Turn transcripts into scene and speech tokens.")
 
-Options = TypeVar("Options", bound="Record")
+Options = TypeVar("Options", bound=Record)
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 Sources = Annotated[list[Path], typer.Argument(help="Folders, archives or files.")]
 Out = Annotated[Path, typer.Option(help="The corpus directory to write.")]

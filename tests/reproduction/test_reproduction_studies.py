@@ -55,7 +55,6 @@ def test_a_scale_keeps_what_is_trained_and_makes_it_smaller(name: str):
     ("name", "like"),
     [
         ("transformer-4", "childes-architectures"),
-        ("mamba2-4", "childes-architectures"),
         ("lstm-4", "childes-architectures"),
         ("ablation", "childes-architectures"),
         ("captions", "visdial-captions"),
