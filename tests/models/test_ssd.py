@@ -183,3 +183,5 @@ def test_rms_norm_is_torchs_and_its_gradients_exact(groups):
     )
     assert_close(rms_norm(x, weight, 1e-5), torch.nn.functional.rms_norm(x, (5,), eps=1e-5) * weight)
     assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-5), (x, weight))
+    one = x[0, 0].detach().requires_grad_()  # a single vector, or one of each group
+    assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-5), (one, weight))
