@@ -81,7 +81,11 @@ class TorchLSTM(nn.Module):
 
 
 def hugging_face(case: Case) -> nn.Module:
-    """The Hugging Face model whose configuration equals ours, so that both do the same work."""
+    """The Hugging Face model whose configuration equals ours, chunk length included, so that both do the same work.
+
+    Two differences stay: Hugging Face's Mamba-2 has no dropout (the case here has none either), and its kernels are its
+    own choice, with `mamba_ssm` on CUDA where that is installed.
+    """
     from groundscope.models.convert import to_gpt2, to_mamba2
     from groundscope.models.presets import build
 

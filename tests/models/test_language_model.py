@@ -12,6 +12,7 @@ from groundscope.models import (
     GroundedLMConfig,
     GroundedLSTM,
     GroundedLSTMConfig,
+    GroundedVLMConfig,
     build,
     linear_cross_entropy,
 )
@@ -92,6 +93,28 @@ def test_attention_weights_are_answered_by_the_gate_only(model):
         model(IDS, output_attentions=True)
 
 
+def test_the_trainer_of_hugging_face_is_to_scale_the_loss(model):
+    """Who takes any keyword is thought to divide by the Trainer's num_items_in_batch, unless it says no."""
+    assert model.accepts_loss_kwargs is False
+
+
+def test_position_ids_may_say_what_is_so_and_nothing_else(model):
+    counted = torch.arange(13)[None]
+    assert torch.equal(model(IDS, position_ids=counted).logits, model(IDS).logits)
+    packed = torch.tensor([[*range(6), *range(7)]])
+    with pytest.raises(ModelError, match=r"do not count.*a row of its own"):
+        model(IDS, position_ids=packed)
+
+
+def test_logits_are_kept_where_asked_and_never_beside_a_loss(model):
+    logits = model(IDS).logits
+    assert_close(model(IDS, logits_to_keep=4).logits, logits[:, -4:])
+    assert_close(model(IDS, logits_to_keep=torch.tensor([3, 5])).logits, logits[:, [3, 5]])
+    for keep in (4, torch.tensor([3, 5])):
+        with pytest.raises(ModelError, match="leave logits_to_keep out"):
+            model(IDS, labels=IDS, logits_to_keep=keep)
+
+
 def test_it_generates_and_greedily_so(model):
     ids = IDS[:, :4]
     generated = model.generate(ids, max_new_tokens=5, do_sample=False)
@@ -156,6 +179,22 @@ def test_inputs_longer_than_the_positions_are_refused_and_mamba2_has_no_such_lim
 def test_sizes_that_do_not_fit_are_refused(settings, said):
     with pytest.raises(ModelError, match=said):
         GroundedLMConfig(vocab_size=9, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "right"),
+    [
+        (GroundedLMConfig, "n_head", "n_heads"),
+        (GroundedLMConfig, "attn_dropout", "attention_dropout"),
+        (GroundedVLMConfig, "projectr", "projector"),
+        (GroundedLSTMConfig, "n_layer", "n_layers"),
+    ],
+)
+def test_misspelt_settings_are_refused_and_what_hugging_face_keeps_is_not(kind, wrong, right):
+    with pytest.raises(ModelError, match=f"A {kind.__name__} has no setting '{wrong}'. Did you mean '{right}'"):
+        kind(**{wrong: 1})
+    theirs = {"num_labels": 3, "torch_dtype": "float32", "pruned_heads": {}, "num_beams": 2, "bos_token_id": 1}
+    assert kind(**theirs, max_position_embeddings=9, auto_map={}).num_labels == 3
 
 
 def test_an_lstm_needs_a_layer():

@@ -1,10 +1,15 @@
 """The loss without all logits, against torch's on the full logits."""
 
+import math
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
+from groundscope.errors import ModelError
 from groundscope.models import linear_cross_entropy, loss
 
 TOKENS, WIDTH, VOCAB = 37, 12, 53
@@ -49,8 +54,54 @@ def test_logits_far_from_zero_neither_overflow_nor_vanish():
         far = (bias + shift).detach().requires_grad_()
         found = linear_cross_entropy(hidden, matrix, targets, far)
         expected = cross_entropy(hidden @ matrix.T + far, targets)
-        assert_close(found.double(), expected, atol=1e-4, rtol=0)
+        assert_close(found, expected, atol=1e-12, rtol=0)
         assert torch.autograd.grad(found, far)[0].isfinite().all()
+
+
+def test_fp64_stays_fp64():
+    hidden, matrix, _, targets = given(dtype=torch.float64)
+    found = linear_cross_entropy(hidden, matrix, targets)
+    expected = cross_entropy(hidden @ matrix.T, targets)
+    assert_close(found, expected, atol=1e-14, rtol=1e-14)
+    for one, other in zip(*(torch.autograd.grad(value, (hidden, matrix)) for value in (found, expected)), strict=True):
+        assert_close(one, other, atol=1e-14, rtol=1e-12)
+
+
+@pytest.mark.parametrize("logit", [0.0, 15.0])
+def test_fp16_holds_neither_large_logits_nor_a_vocabularys_sum(logit):
+    """exp(15) is above 65,504, and so is the count of 70,000 equal words."""
+    hidden = torch.ones(2, 1, dtype=torch.float16, requires_grad=True)
+    matrix = torch.full((70_000, 1), logit, dtype=torch.float16, requires_grad=True)
+    found = linear_cross_entropy(hidden, matrix, torch.tensor([3, 5]))
+    assert_close(found.item(), math.log(70_000), atol=1e-5, rtol=0)
+    d_matrix = torch.autograd.grad(found, matrix)[0]
+    assert_close(d_matrix[3].item(), -0.5, atol=1e-3, rtol=0)
+    assert d_matrix.isfinite().all()
+
+
+def test_a_second_walk_back_is_refused_in_words():
+    hidden, matrix, _, targets = given()
+    found = linear_cross_entropy(hidden, matrix, targets)
+    found.backward(retain_graph=True)
+    with pytest.raises(ModelError, match="compute it again"):
+        found.backward()
+
+
+def test_it_compiles_whole():
+    """In a process of its own, without the checks of shapes that tests put around functions: they break graphs."""
+    program = """
+import torch
+from groundscope.models import linear_cross_entropy
+hidden, matrix = torch.randn(7, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+targets = torch.arange(7)
+compiled = torch.compile(linear_cross_entropy, backend="aot_eager", fullgraph=True)
+found, expected = (torch.autograd.grad(f(hidden, matrix, targets), (hidden, matrix))
+                   for f in (compiled, linear_cross_entropy))
+for one, other in zip(found, expected, strict=True):
+    torch.testing.assert_close(one, other)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_under_bf16_autocast_it_is_as_exact_as_bf16_logits():

@@ -1,5 +1,7 @@
 """State-space duality: the chunked form, the matrix and the recurrence are one function; gradients are exact."""
 
+import importlib.machinery
+import importlib.util
 import sys
 import types
 
@@ -63,8 +65,27 @@ def test_strong_decay_after_long_text_keeps_its_digits():
     by_matrix = (ssd_matrix(dt, a, b, c) @ x.transpose(1, 2)).transpose(1, 2)
     scale = exact.abs().max()
     assert (by_matrix - exact).abs().max() / scale < 1e-6
-    assert (ssd(x, dt, a, b, c, 64) - exact).abs().max() / scale < 1e-4
+    for chunk in (16, 64, 300):
+        assert (ssd(x, dt, a, b, c, chunk) - exact).abs().max() / scale < 1e-6
     assert ssd_matrix(dt, a, b, c).isfinite().all()
+
+
+def test_chunk_changes_speed_and_neither_results_nor_gradients():
+    """Steps as Mamba-2 begins with; sums over a long chunk reach a hundred, of which fp32 has six digits only."""
+    generator = torch.Generator().manual_seed(0)
+    x, b, c = (torch.randn(1, 512, *shape, generator=generator) for shape in ((8, 4), (1, 16), (1, 16)))
+    dt, a = torch.rand(1, 512, 8, generator=generator) * 0.1, -torch.linspace(1, 24, 8)
+    readout = torch.randn(x.shape, generator=generator)
+
+    def found(chunk: int, dtype: torch.dtype) -> list[torch.Tensor]:
+        parts = [part.to(dtype).requires_grad_() for part in (x, dt, a, b, c)]
+        y = ssd(*parts, chunk)
+        return [y.detach(), *torch.autograd.grad((y * readout.to(dtype)).sum(), parts)]
+
+    exact = found(64, torch.float64)
+    for chunk in (16, 64, 256, 512):
+        for name, one, other in zip(("y", "x", "dt", "a", "b", "c"), found(chunk, torch.float32), exact, strict=True):
+            assert (one - other).abs().max() < 1e-6 * other.abs().max(), (chunk, name)
 
 
 @pytest.mark.parametrize("time", [64, 100])
@@ -82,6 +103,16 @@ def test_bf16_is_close_to_exact(time):
         assert (one - other).norm() < 0.03 * other.norm()
 
 
+def install(monkeypatch, *stand_ins: types.ModuleType) -> None:
+    """Let mamba_ssm be there with the modules given and no others."""
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        package = types.ModuleType(name)
+        package.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, package)
+    for stand_in in stand_ins:
+        monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+
+
 def test_mamba_ssms_kernel_is_called_as_it_is_declared(monkeypatch):
     """On CUDA the installed kernel runs; here a stand-in with its signature shows what it would be given."""
 
@@ -92,9 +123,7 @@ def test_mamba_ssms_kernel_is_called_as_it_is_declared(monkeypatch):
 
     stand_in = types.ModuleType("mamba_ssm.ops.triton.ssd_combined")
     stand_in.mamba_chunk_scan_combined = mamba_chunk_scan_combined
-    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    install(monkeypatch, stand_in)
     module._cuda_kernel.cache_clear()
     try:
         parts = given(9)
@@ -104,12 +133,32 @@ def test_mamba_ssms_kernel_is_called_as_it_is_declared(monkeypatch):
 
 
 def test_without_mamba_ssm_there_is_no_kernel(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mamba_ssm", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     module._cuda_kernel.cache_clear()
     try:
         assert module._cuda_kernel() is None
     finally:
         module._cuda_kernel.cache_clear()
+
+
+def test_a_broken_mamba_ssm_is_told_of_once(monkeypatch):
+    install(monkeypatch)
+    module._cuda_kernel.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="installed but cannot be imported.*plain PyTorch"):
+            assert module._cuda_kernel() is None
+        assert module._cuda_kernel() is None
+    finally:
+        module._cuda_kernel.cache_clear()
+
+
+@pytest.mark.parametrize(("dtype", "uses"), [(torch.float32, False), (torch.bfloat16, True), (torch.float16, True)])
+def test_the_kernel_is_for_half_precision_only(monkeypatch, dtype, uses):
+    """There may be no CUDA here: inputs that say they are on it."""
+    parts = [part.detach().to(dtype) for part in given(9)]
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    monkeypatch.setattr(module, "_cuda_kernel", lambda: lambda x, *rest: torch.full_like(x, 7))
+    assert bool((ssd(*parts, 4) == 7).all()) == uses
 
 
 @pytest.mark.parametrize("time", [1, 2, 6])
@@ -134,3 +183,5 @@ def test_rms_norm_is_torchs_and_its_gradients_exact(groups):
     )
     assert_close(rms_norm(x, weight, 1e-5), torch.nn.functional.rms_norm(x, (5,), eps=1e-5) * weight)
     assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-5), (x, weight))
+    one = x[0, 0].detach().requires_grad_()  # a single vector, or one of each group
+    assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-5), (one, weight))

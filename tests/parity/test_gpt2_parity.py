@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from groundscope.errors import ModelError
+from groundscope.models import GroundedVLMConfig, build
 from groundscope.models.convert import from_gpt2, gpt2_names, rename, to_gpt2
 
 LENGTHS = (1, 7, 64, 512)
@@ -14,7 +15,7 @@ LENGTHS = (1, 7, 64, 512)
 def a_gpt2(**changes) -> GPT2LMHeadModel:
     torch.manual_seed(0)
     sizes = {"vocab_size": 211, "n_positions": 512, "n_embd": 32, "n_layer": 3, "n_head": 4}
-    model = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=None, eos_token_id=None, **changes)).eval()
+    model = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None, **{**sizes, **changes})).eval()
     for parameter in model.parameters():  # biases and norms too, which are all alike at the start
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model
@@ -35,7 +36,7 @@ def test_logits_and_loss_agree(theirs, length):
             assert_close(ours(ids, labels=ids).loss, theirs(ids, labels=ids).loss, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("length", [7, 200])
+@pytest.mark.parametrize("length", [7, 64, 512])
 def test_gradients_agree_parameter_by_parameter(theirs, length):
     ours = from_gpt2(theirs)
     ids = torch.randint(0, 211, (2, length))
@@ -88,3 +89,18 @@ def test_hidden_states_are_hugging_faces(theirs):
 def test_variants_that_differ_are_refused(change, said):
     with pytest.raises(ModelError, match=said):
         from_gpt2(a_gpt2(**change))
+
+
+def test_logits_agree_at_the_papers_width():
+    theirs = a_gpt2(n_embd=768, n_layer=2, n_head=12)
+    ours = from_gpt2(theirs)
+    ids = torch.randint(0, 211, (1, 256))
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        assert (ours(ids).logits - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_model_that_sees_is_not_made_blind_silently():
+    config = GroundedVLMConfig(vocab_size=9, mixers=("attention",), d_model=32, d_patch=8, projector="linear")
+    with pytest.raises(ModelError, match="reads words only, this model is shown pictures"):
+        to_gpt2(build(config, 0))

@@ -40,7 +40,7 @@ def test_logits_agree(theirs, length, form):
         assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("length", [3, 7, 130])
+@pytest.mark.parametrize("length", [3, 7, 64, 130, 512])
 def test_gradients_agree_parameter_by_parameter(theirs, length):
     ours = from_mamba2(theirs)
     ids = torch.randint(0, 211, (2, length))
@@ -58,8 +58,29 @@ def test_gradients_agree_parameter_by_parameter(theirs, length):
         )
 
 
+@pytest.mark.parametrize("chunk", [32, 256])
+def test_logits_agree_at_the_papers_width(chunk):
+    """As Hugging Face draws it: half of its 24 heads forget within few tokens, so sums in a chunk grow long."""
+    sizes = {"hidden_size": 768, "num_heads": 24, "head_dim": 64, "state_size": 128, "num_hidden_layers": 3}
+    torch.manual_seed(0)
+    config = Mamba2Config(
+        vocab_size=500, n_groups=1, chunk_size=32, pad_token_id=None, bos_token_id=None, eos_token_id=None, **sizes
+    )
+    theirs = Mamba2ForCausalLM(config).eval()
+    ours = from_mamba2(theirs)
+    for mixer in ours.mixers:
+        mixer.chunk = chunk
+    ids = torch.randint(0, 500, (1, 256))
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        assert (ours(ids).logits - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
 def test_there_and_back_is_the_same_model(theirs):
-    back = to_mamba2(from_mamba2(theirs))
+    ours = from_mamba2(theirs)
+    assert ours.config.ssm_chunk == theirs.config.chunk_size == 32
+    back = to_mamba2(ours)
+    assert back.config.chunk_size == 32
     assert back.state_dict().keys() == theirs.state_dict().keys()
     for name, weight in back.state_dict().items():
         assert torch.equal(weight, theirs.state_dict()[name]), name

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,6 +23,7 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
     """
 
     main_input_name = "input_ids"
+    accepts_loss_kwargs = False  # the loss is a mean over the batch given: Hugging Face's Trainer is to scale it
     _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012 (the base class declares it)
 
     embedding: nn.Embedding
@@ -91,22 +93,34 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Int[Tensor, " kept"] = 0,
+        *,
+        position_ids: Int[Tensor, "#batch time"] | None = None,
         **unused,
     ) -> CausalLMOutput:
         """Return logits [batch, time, vocab] and, given ``labels``, the mean loss in nats per token.
 
         Hugging Face's conventions: ``labels`` are the ``input_ids`` (the shift happens here), -100 is not counted,
-        ``hidden_states`` ends with the state after the final norm. Raises ModelError for padding on the left, which a
-        causal model would see, and for ``output_attentions``, which only a gate's ``watch`` can answer.
+        ``hidden_states`` ends with the state after the final norm, ``logits_to_keep`` is how many of the last positions
+        (0: all), or which positions, get logits. Raises ModelError for padding on the left, which a causal model would
+        see, for ``position_ids`` that do not count from 0, for ``labels`` beside ``logits_to_keep``, and for
+        ``output_attentions``, which only a gate's ``watch`` can answer.
         """
         if attention_mask is not None and not _pads_right(attention_mask):
             raise ModelError("Pad on the right: a causal model sees everything that stands to the left.")
+        if position_ids is not None and not _counts_from_zero(position_ids):
+            raise ModelError(
+                "position_ids do not count 0, 1, 2, ...: texts packed into one row would see each other here; give "
+                "each text a row of its own, padded on the right, without position_ids."
+            )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
+            raise ModelError("The loss of labels wants the logits of all positions: leave logits_to_keep out.")
         if output_attentions:
             raise ModelError("For attention weights use gated(model, {layer: Gate(..., watch=...)}).")
         stream = self.residual_stream(input_ids) if output_hidden_states else None
         hidden = self.hidden(input_ids) if stream is None else self.final_norm(stream[-1])
-        logits = self.lm_head(hidden[:, -logits_to_keep:])
+        logits = self.lm_head(hidden[:, keep])
         loss = None
         if labels is not None:
             loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
@@ -133,3 +147,8 @@ class LanguageModel(PreTrainedModel, GenerationMixin):
 def _pads_right(attention_mask: Tensor) -> bool:
     """Whether no real token (1) stands after padding (0)."""
     return bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
+
+
+def _counts_from_zero(position_ids: Tensor) -> bool:
+    """Whether every row is 0, 1, 2, ..."""
+    return bool((position_ids == torch.arange(position_ids.shape[-1], device=position_ids.device)).all())

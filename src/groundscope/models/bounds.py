@@ -1,9 +1,13 @@
 """What each setting of a model may be: told to people before anything is built."""
 
+import dataclasses
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from transformers import PretrainedConfig
 
 from groundscope.errors import ModelError
 
@@ -55,6 +59,18 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ModelError(f"{name} should be true or false, given: {value!r}.")
         if name == "mixers" and (isinstance(value, str) or not all(isinstance(mixer, str) for mixer in _items(value))):
             raise ModelError(f"mixers should be a list of names, one per layer, given: {value!r}.")
+
+
+def refuse_misspelt(config: PretrainedConfig, names: Iterable[str]) -> None:
+    """Raise ModelError for the first name that is no setting of ``config``, but nearly the name of one.
+
+    Names that are like none must pass: Hugging Face keeps much of its own in config.json.
+    """
+    theirs = {field.name for field in dataclasses.fields(PretrainedConfig)}
+    ours = [field.name for field in dataclasses.fields(config) if field.name not in theirs]
+    for name in names:
+        for near in difflib.get_close_matches(name, ours, n=1, cutoff=0.8):  # none of Hugging Face's is as near
+            raise ModelError(f"A {type(config).__name__} has no setting '{name}'. Did you mean '{near}'?")
 
 
 def _items(value: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCausalLM, PreTrainedModel
 
 from groundscope.errors import ModelError
+from groundscope.models.grounded_vlm import GroundedVLM
 from groundscope.models.language_model import GroundedLM, GroundedLMConfig
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -27,8 +28,12 @@ _MAMBA2_MUST_BE = {"hidden_act": ("silu", "swish"), "use_bias": (False,), "use_c
 
 
 def to_gpt2(model: GroundedLM) -> GPT2LMHeadModel:
-    """Return Hugging Face's GPT-2 with this model's weights (a copy); raises ModelError unless all layers attend."""
+    """Return Hugging Face's GPT-2 with this model's weights (a copy); raises ModelError unless all layers attend.
+
+    A model that is shown pictures is refused: GPT-2 has no place for its patches.
+    """
     config = model.config
+    _require_words_only(model, "GPT-2")
     if set(config.mixers) != {"attention"}:
         raise ModelError(f"GPT-2 has attention layers only, this model has {', '.join(config.mixers)}.")
     theirs = GPT2Config(
@@ -79,9 +84,11 @@ def from_gpt2(model: GPT2LMHeadModel) -> GroundedLM:
 def to_mamba2(model: GroundedLM) -> Mamba2ForCausalLM:
     """Return Hugging Face's Mamba-2 with this model's weights (a copy); raises ModelError unless all layers are that.
 
-    Hugging Face's has no dropout: what this model drops in training, the copy does not.
+    Hugging Face's has no dropout: what this model drops in training, the copy does not. A model that is shown pictures
+    is refused: Mamba-2 has no place for its patches.
     """
     config = model.config
+    _require_words_only(model, "Mamba-2")
     if set(config.mixers) != {"mamba2"} or config.ssm_mlp:
         raise ModelError(f"Mamba-2 has Mamba-2 layers only and no MLP, this model has {', '.join(config.mixers)}.")
     inner = config.ssm_expand * config.d_model
@@ -95,6 +102,7 @@ def to_mamba2(model: GroundedLM) -> Mamba2ForCausalLM:
         expand=config.ssm_expand,
         n_groups=config.ssm_n_groups,
         conv_kernel=config.ssm_d_conv,
+        chunk_size=config.ssm_chunk,
         layer_norm_epsilon=config.norm_eps,
         tie_word_embeddings=config.tie_word_embeddings,
         pad_token_id=None,
@@ -122,6 +130,7 @@ def from_mamba2(model: Mamba2ForCausalLM) -> GroundedLM:
         ssm_d_state=theirs.state_size,
         ssm_n_groups=theirs.n_groups,
         ssm_d_conv=theirs.conv_kernel,
+        ssm_chunk=theirs.chunk_size,
     )
     names = {theirs: ours for ours, theirs in mamba2_names(config).items()}
     return _filled(GroundedLM(config), rename(model.state_dict(), names), model)
@@ -192,6 +201,13 @@ def rename(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str,
             tensor = tensor[:, 0]
         renamed[new_name] = tensor.contiguous()
     return renamed
+
+
+def _require_words_only(model: GroundedLM, kind: str) -> None:
+    if isinstance(model, GroundedVLM):
+        raise ModelError(
+            f"{kind} reads words only, this model is shown pictures; keep it a GroundedVLM (save_pretrained)."
+        )
 
 
 def _require(kind: str, config: GPT2Config | Mamba2Config, must_be: Mapping[str, tuple]) -> None:

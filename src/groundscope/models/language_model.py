@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from groundscope.errors import ModelError, did_you_mean
 from groundscope.models.attention import Attention
 from groundscope.models.base import LanguageModel
-from groundscope.models.bounds import check_settings
+from groundscope.models.bounds import check_settings, refuse_misspelt
 from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 from groundscope.models.mamba2 import Mamba2
@@ -26,7 +26,8 @@ MIXERS = ("attention", "mamba2")
 class GroundedLMConfig(PretrainedConfig):
     """Sizes of a `GroundedLM`; ``mixers`` names each layer's mixer and so fixes the depth.
 
-    Raises ModelError for values that a setting cannot have, unknown mixers and widths that do not divide into heads.
+    Raises ModelError for misspelt settings, values that a setting cannot have, unknown mixers and widths that do not
+    divide into heads.
     """
 
     model_type = "groundscope"
@@ -63,6 +64,7 @@ class GroundedLMConfig(PretrainedConfig):
     ssm_mlp: bool = False  # whether Mamba-2 layers too are followed by an MLP
 
     def __post_init__(self, **kwargs):
+        refuse_misspelt(self, kwargs)
         given = {name: getattr(self, name) for name in GroundedLMConfig.__annotations__}
         follow = ("n_heads", "d_mlp", "attention_dropout")  # None: from other settings, below
         check_settings({name: value for name, value in given.items() if name not in follow or value is not None})

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from groundscope.errors import ModelError
+
 # Tokens are taken in parts of as many logits as this, but of no fewer tokens than that: each part adds to a gradient
 # as large as the unembedding, which costs about as much as the products of a hundred tokens.
 _PART_BYTES = 64 * 2**20
@@ -22,13 +24,16 @@ def linear_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return the mean of ``-ln softmax(hidden @ unembedding.T + bias)[target]`` in nats, over counted targets.
 
-    Equal to ``torch.nn.functional.cross_entropy`` of the full logits, in a fraction of its memory: each part's
-    gradients are computed while its logits exist, so that walking back costs nothing (and can be done once).
-    Products follow autocast; under bf16 a token's loss is as exact as its bf16 logits are. Targets equal to
-    ``ignore_index`` are not counted; where none is counted, the result is nan, as torch's is.
+    Equal to ``torch.nn.functional.cross_entropy`` of the full logits, in a fraction of its memory above some
+    thousand tokens, which are taken in parts. Each part's gradients are computed while its logits exist, so that
+    walking back costs nothing and can be done once: ModelError for a second time. Products follow autocast; under bf16
+    a token's loss is as exact as its bf16 logits are, fp16 is computed in fp32, and the result has fp32 or finer.
+    Targets equal to ``ignore_index`` are not counted; where none is counted, the result is nan, as torch's is.
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    if dtype == torch.float16:  # its range holds neither the exp of a usual logit nor the sum of a vocabulary's
+        dtype = torch.float32
     return _LinearCrossEntropy.apply(hidden, unembedding, targets, bias, ignore_index, dtype)  # type: ignore[return-value]
 
 
@@ -37,11 +42,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden, unembedding, targets, bias, ignore_index, dtype) -> Tensor:
         wants_hidden, wants_unembedding, _, wants_bias = ctx.needs_input_grad[:4]
         counted = targets != ignore_index
-        weights = counted.float() / counted.sum()
+        exact = torch.promote_types(dtype, torch.float32)
+        weights = counted.to(exact) / counted.sum()
         targets = targets.where(counted, 0)[:, None]
         states, matrix = hidden.to(dtype), unembedding.to(dtype)
         offset = None if bias is None else bias.to(dtype)  # fp32 added to bf16 takes as long as three products
-        total = torch.zeros((), device=hidden.device)
+        total = torch.zeros((), dtype=exact, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
         d_unembedding = torch.zeros_like(unembedding) if wants_unembedding else None
         d_bias = torch.zeros_like(bias) if bias is not None and wants_bias else None
@@ -59,10 +65,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # exp must not overflow; but small logits stay as they are, for a difference is rounded once more in bf16
             top = logits.amax(1, keepdim=True)
             shift = top - top.clamp(-_SAFE_LOGIT, _SAFE_LOGIT)
-            at_target = (logits.gather(1, target) - shift).float()
+            at_target = (logits.gather(1, target) - shift).to(exact)
             odds = logits.sub_(shift).exp_()  # softmax, but for its denominator
             denominator = odds.sum(1, keepdim=True)
-            total += ((denominator.float().log() - at_target) * weight).sum()
+            total += ((denominator.to(exact).log() - at_target) * weight).sum()
             # d loss / d logits = weight * (odds / denominator - onehot). The factor common to a token goes onto
             # the [token, d_model] side, which is far smaller.
             odds[position[: len(state)], target] -= denominator  # scatter_ would copy all odds
@@ -78,10 +84,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor):
+        if ctx.gradients is None:
+            raise ModelError("This loss was walked back before; compute it again for a second backward.")
         d_hidden, d_unembedding, d_bias = (
             None if gradient is None else gradient.mul_(grad_outputs[0]) for gradient in ctx.gradients
         )
-        del ctx.gradients  # scaled in place to save a copy of the unembedding, so good for one walk back only
+        ctx.gradients = None  # scaled in place to save a copy of the unembedding, so good for one walk back only
         return d_hidden, d_unembedding, None, d_bias, None, None
 
 

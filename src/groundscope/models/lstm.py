@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from groundscope.models.base import LanguageModel
-from groundscope.models.bounds import check_settings
+from groundscope.models.bounds import check_settings, refuse_misspelt
 from groundscope.models.dropout import dropout
 from groundscope.models.gate import Mixer
 
 
 @no_type_check  # its constructor takes more than its fields: whatever Hugging Face keeps in config.json
 class GroundedLSTMConfig(PretrainedConfig):
-    """Sizes of a `GroundedLSTM`; raises ModelError for values that a setting cannot have."""
+    """Sizes of a `GroundedLSTM`; raises ModelError for misspelt settings and values that they cannot have."""
 
     model_type = "groundscope-lstm"
     attribute_map = {"hidden_size": "d_model", "num_hidden_layers": "n_layers"}  # noqa: RUF012
@@ -29,6 +29,7 @@ class GroundedLSTMConfig(PretrainedConfig):
     output_bias: bool = True
 
     def __post_init__(self, **kwargs):
+        refuse_misspelt(self, kwargs)
         check_settings({name: getattr(self, name) for name in GroundedLSTMConfig.__annotations__})
         super().__post_init__(**kwargs)
 

@@ -85,7 +85,7 @@ class _RMSNorm(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         normed = x * scale
         gradient = gradients[0].to(x.dtype)
-        d_weight = (gradient * normed).flatten(0, -1 - weight.ndim).sum(0).to(weight.dtype)
+        d_weight = (gradient * normed).reshape(-1, *weight.shape).sum(0).to(weight.dtype)
         gradient = gradient * weight.to(x.dtype)
         along = (gradient * normed).mean(-1, keepdim=True)
         return gradient.addcmul_(normed, along, value=-1).mul_(scale), d_weight, None

@@ -114,7 +114,7 @@ class PretrainedLM(LanguageModel):
         attention_mask: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Int[Tensor, " kept"] = 0,
         **kwargs,
     ) -> CausalLMOutput:
         """Return the wrapped model's logits (and, given ``labels``, its loss) through the gates, without a cache.
