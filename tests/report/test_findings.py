@@ -157,7 +157,7 @@ def test_cooccurrence_holds_on_the_test_of_the_whole_course() -> None:
     assert "rises by .30 [.10, .40]; after it, it falls by .20 [.10, .30] while G grows by 1.20 nats" in sentence
     found, sentence = only(judged(whole_study(**{STATEMENT: {"p_holm": 0.4, "holds": False}}))[COOCCURRENCE])
     assert found is Verdict.UNCLEAR
-    assert "(p = .400)" in sentence
+    assert "(Holm p = .400)" in sentence
 
 
 def test_cooccurrence_does_not_hold_where_r_squared_ends_at_its_highest() -> None:

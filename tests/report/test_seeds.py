@@ -53,6 +53,13 @@ def test_models_with_the_same_course_share_one() -> None:
     assert [course["arch"].unique().to_list() for course in different_courses(rows, "counted")] == [["a"], ["c"]]
 
 
+def test_a_shorter_run_over_the_same_data_has_no_course_of_its_own():
+    rows = pl.DataFrame(
+        {"arch": ["a", "a", "b", "b", "b"], "step": [0, 1, 0, 1, 2], "counted": [0.0, 1.0, 0.0, 1.0, 2.0]}
+    )
+    assert [course["arch"].unique().to_list() for course in different_courses(rows, "counted")] == [["b"]]
+
+
 def test_undefined_values_become_missing_ones(evidence: pl.DataFrame) -> None:
     undefined = EVIDENCE.conform(evidence.with_columns(pl.lit(float("nan")).alias("r2_log")))
     assert evidence_over_seeds(undefined)["r2_log"].null_count() == evidence_over_seeds(undefined).height

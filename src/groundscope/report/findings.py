@@ -18,11 +18,11 @@ from groundscope.report.numbers import (
     compact,
     decimal,
     digits_for,
+    holm_p,
     interval,
     listing,
     nats,
     nats_within,
-    p_value,
     plural,
     share,
     share_interval,
@@ -202,7 +202,7 @@ def _gained(found: Findings, cause: str, target: str) -> Statement:
     if gain < 0:
         change = f"raises the {target}’s surprisal by {nats(-gain, digits)} (G = {decimal(gain, digits)} {reach})"
     course = f"from {decimal(last['mismatch_nats'])} to {decimal(last['match_nats'])}"
-    support = f"{plural(final['n_seeds'], 'seed')}, {plural(final['n_words'], 'word')}; {p_value(final['p_holm'])}"
+    support = f"{plural(final['n_seeds'], 'seed')}, {plural(final['n_words'], 'word')}; {holm_p(final['p_holm'])}"
     verdict = Verdict.HOLDS if final["holds"] else Verdict.UNCLEAR if gain > 0 else Verdict.FAILS
     sentence = f"At step {whole(final['step'])} the matching {cause} {change}, {course} ({support})."
     statement = Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")
@@ -242,7 +242,7 @@ def _cooccurrence(found: Findings) -> Statement:
     if highest is last:
         return Statement(found.arch, Verdict.FAILS, f"{peak}, the last checkpoint: it has not fallen.", signs)
     course = f"Up to step {whole(whole_claim['step'])} it {_moved(rise, 'rises')}; after it, it {_moved(fall, 'falls')}"
-    test = f"while G {_moved(growth, 'grows')} ({p_value(whole_claim['p_holm'])})"
+    test = f"while G {_moved(growth, 'grows')} ({holm_p(whole_claim['p_holm'])})"
     sentence = f"{peak}, and {_r2(last)} at the end. {course} {test}."
     verdict = Verdict.HOLDS if whole_claim["holds"] else Verdict.UNCLEAR
     return sized(Statement(found.arch, verdict, sentence, signs), growth["ci_high"], found.negligible, "that growth")

@@ -7,7 +7,7 @@ import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
 from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
-from groundscope.report.numbers import decimal, digits_for, interval, listing, nats, nats_within, p_value, plural, whole
+from groundscope.report.numbers import decimal, digits_for, holm_p, interval, listing, nats, nats_within, plural, whole
 
 Row = dict
 
@@ -107,7 +107,7 @@ def _middle(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
     digits = digits_for(row["estimate"], row["ci_low"], row["ci_high"])
     sentence = (
         f"At step {whole(row['step'])}, a middle layer adds {nats(size, digits)} {more} to G than an outer one "
-        f"{interval(row['ci_low'], row['ci_high'], digits)} ({p_value(row['p_holm'])}); {most} ({kind} lens)."
+        f"{interval(row['ci_low'], row['ci_high'], digits)} ({holm_p(row['p_holm'])}); {most} ({kind} lens)."
     )
     verdict = Verdict.HOLDS if row["holds"] else Verdict.UNCLEAR if row["estimate"] > 0 else Verdict.FAILS
     return Statement(arch, verdict, sentence, f"most in L{whole(largest['estimate'])}")
@@ -145,4 +145,4 @@ def _heads(row: Row) -> str:
 def _support(found: list[Row]) -> str:
     p = max((row["p_holm"] for row in found if row["p_holm"] is not None), default=None)
     heads = f"{decimal(found[0]['mean_count'])} such heads per prompt"
-    return f"({heads}, {plural(found[0]['n_seeds'], 'seed')}, {plural(found[0]['n_words'], 'word')}; {p_value(p)})"
+    return f"({heads}, {plural(found[0]['n_seeds'], 'seed')}, {plural(found[0]['n_words'], 'word')}; {holm_p(p)})"

@@ -44,6 +44,11 @@ def p_value(p: Number | None) -> str:
     return (f"p {level}" if level[0] in "<>" else f"p = {level}").replace(" ", FIXED)
 
 
+def holm_p(p: Number | None) -> str:
+    """Write ``Holm p = .031``, corrected for the number of tests; an interval beside it is not."""
+    return f"Holm{FIXED}{p_value(p)}"
+
+
 def whole(value: Number | None) -> str:
     """Write ``12,288``."""
     return decimal(value, 0)

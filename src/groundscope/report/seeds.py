@@ -65,10 +65,14 @@ def at_the_end(rows: pl.DataFrame, by: Sequence[str] = ("arch",)) -> pl.DataFram
 
 
 def different_courses(rows: pl.DataFrame, column: str) -> list[pl.DataFrame]:
-    """One model's rows for each different course of ``column``: models that saw the same data share one."""
+    """One model's rows for each different course of ``column``; models that saw the same data share the longest."""
     of_models = rows.drop_nulls(column).partition_by("arch", maintain_order=True)
-    courses = {tuple(of_model[column].round(4)): of_model for of_model in reversed(of_models)}
-    return list(courses.values())[::-1]
+    courses: list[tuple[set[tuple[int, float]], pl.DataFrame]] = []
+    for of_model in sorted(of_models, key=len, reverse=True):
+        course = set(of_model.select("step", pl.col(column).round(4)).iter_rows())
+        if not any(course <= longer for longer, _ in courses):
+            courses.append((course, of_model))
+    return [of_model for _, of_model in courses]
 
 
 def unfinished(evidence: pl.DataFrame) -> list[tuple[str, int, int, int]]:
