@@ -15,11 +15,10 @@ from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SH
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of
-from groundscope.study.cells.seeing_train import opened, points, trainings
-from groundscope.study.cells.tables import joined, kept
+from groundscope.study.cells.seeing_train import opened, points_at, trainings
+from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point
 from groundscope.study.config import ScenesSource, Study
-from groundscope.trajectory.at import steps_at
 
 SHOWN, SHOWN_HELD_OUT = 8, 4
 """Pictures in the styles of the training and in the held-out one: the first of each of the first so many words."""
@@ -38,9 +37,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     for model, encoder, seed in trainings(study) if study.mechanism else ():
         if seed != study.seeds[0]:
             continue
-        there = points(study, model, encoder, seed)
-        wanted = steps_at("few", [point.step for point in there])
-        for point in (point for point in there if point.step in wanted):
+        for point in points_at(study, model, encoder, seed, "few", "viewer"):
             yield Cell(
                 name=f"viewer/{point.place}",
                 code=_CODE,
@@ -54,14 +51,8 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cell that joins what `cells` saw."""
     if study.mechanism is None:
         return
-    yield Cell(
-        name="statistics/viewer",
-        code=("study.cells.seeing_viewer", "mechanism.picture_saliency"),
-        settings={},
-        inputs=tuple(Source(cell.name) for cell in cells(study, run)),
-        work=partial(_join, run),
-        tolerant=True,
-    )
+    code = ("study.cells.seeing_viewer", "mechanism.picture_saliency")
+    yield statistics_cell("viewer", cells(study, run), partial(_join, run), code=code, settings={})
 
 
 def shown(tests: list[PictureTest], held_out: str | None) -> list[int]:
