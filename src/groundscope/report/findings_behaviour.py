@@ -35,7 +35,7 @@ def _without_cooccurrence(dose: pl.DataFrame | None, negligible: float) -> tuple
     for row, corrected in zip(most.to_dicts(), p, strict=True):
         doses = last.filter(pl.col("arch") == row["arch"])
         statement = _statement(row, doses, None if np.isnan(corrected) else float(corrected))
-        statements.append(sized(statement, row["gain_high"], negligible, "G"))
+        statements.append(sized(statement, (row["gain_low"], row["gain_high"]), negligible, "G"))
     return tuple(statements)
 
 
