@@ -157,7 +157,10 @@ def test_replication_is_wider_than_one_seed_and_equals_the_means():
     assert (table["gain_low"] <= table["gain_nats"]).all()
     assert table.filter(step=800)["p"].item() < 0.001
     one = replication(gain.filter(seed=1), resamples=400)
-    assert one["p"].null_count() == len(one)
+    of_words = gain.filter(seed=1, step=200)["gain_nats"]
+    low, high = stats.ttest_1samp(of_words, 0).confidence_interval()
+    assert one.filter(step=200).select("gain_low", "gain_high").row(0) == pytest.approx((low, high))
+    assert one.filter(step=800)["p"].item() < 0.001, "sign flips over words"
 
 
 def test_a_dose_is_replication_per_ablated_corpus():

@@ -16,8 +16,8 @@ def ablation_claims(dose: pl.DataFrame | None, negligible: float = NEGLIGIBLE_NA
         Claim(
             "A gain is left when all co-occurring chunks are removed",
             "Holds when, with every co-occurring chunk removed from training, the interval of G at the last checkpoint "
-            "for other words and other seeds lies above zero, and, with several seeds, p is below .05 after "
-            f"correction over models (Holm). {size_rule(negligible)}",
+            "for other words and other seeds lies above zero, and p is below .05 after correction over models (Holm). "
+            f"{size_rule(negligible)}",
             _without_cooccurrence(dose, negligible),
         )
     ]
