@@ -45,7 +45,7 @@ class RunHandle:
         from groundscope.report.findings import claims
 
         run = self._read()
-        return claims(run.conclusions, run.evidence, run.recurrent, run.negligible)
+        return claims(run.conclusions, run.evidence, run.recurrent, run.negligible, run.contrasts)
 
     def trajectory(self, model: str, seed: int) -> "Trajectory":
         """Open the checkpoints of one training."""

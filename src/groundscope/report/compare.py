@@ -112,7 +112,10 @@ def _made_of(run: Run) -> dict[str, Any]:
 
 
 def _summary(runs: Mapping[str, Run]) -> Content:
-    found = {name: claims(run.conclusions, run.evidence, run.recurrent, run.negligible) for name, run in runs.items()}
+    found = {
+        name: claims(run.conclusions, run.evidence, run.recurrent, run.negligible, run.contrasts)
+        for name, run in runs.items()
+    }
     together = [
         replace(same[0], statements=tuple(statement for claim in same for statement in claim.statements))
         for same in zip(*(_under(name, of_run) for name, of_run in found.items()), strict=True)

@@ -12,6 +12,7 @@ from groundscope import __version__
 from groundscope.behaviour.acquisition import ACQUISITION, WORD_EMERGENCE
 from groundscope.behaviour.audit import AUDIT, NEUTRAL_FRAMES
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.contrasts import CONTRASTS, contrasts
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS
 from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.evidence import EVIDENCE
@@ -36,7 +37,19 @@ from groundscope.tables import TableSchema, read_table
 from groundscope.training.metrics import LOSS
 
 SHOWN = (
-    *(CONCLUSIONS, EVIDENCE, GAIN, LOSS, CONTROL_EVIDENCE, AUDIT, NEUTRAL_FRAMES, CONTEXTS, CROSSED, REPLICATION),
+    *(
+        CONCLUSIONS,
+        EVIDENCE,
+        GAIN,
+        LOSS,
+        CONTROL_EVIDENCE,
+        AUDIT,
+        NEUTRAL_FRAMES,
+        CONTEXTS,
+        CROSSED,
+        REPLICATION,
+        CONTRASTS,
+    ),
     *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, PICTURES),
 )
 LINKED = (
@@ -134,6 +147,14 @@ class Run:
             return self.tables["conclusions"]
         gain = self.main_gain
         return None if gain is None else conclusions(gain, **self.statistics)
+
+    @cached_property
+    def contrasts(self) -> pl.DataFrame | None:
+        """Table ``contrasts``; drawn from table ``gain`` where the run does not have it, None without both."""
+        if "contrasts" in self.tables:
+            return self.tables["contrasts"]
+        gain = self.main_gain
+        return None if gain is None else contrasts(gain, confidence=self.confidence)
 
     @property
     def kind(self) -> str:

@@ -26,7 +26,7 @@ def _summary(run: Run) -> Content:
     return Content(
         {
             "claims": [
-                *claims(run.conclusions, run.evidence, run.recurrent, run.negligible),
+                *claims(run.conclusions, run.evidence, run.recurrent, run.negligible, run.contrasts),
                 *ablation_claims(run.table("dose"), run.negligible),
                 *claims_on_mechanism(run),
             ],
