@@ -15,6 +15,7 @@ from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.contrasts import CONTRASTS, contrasts
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS
 from groundscope.behaviour.dose import DOSE
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS
 from groundscope.behaviour.evidence import EVIDENCE
 from groundscope.behaviour.generalisation import CATEGORIES, CROSSED, KINDS, REPLICATION
 from groundscope.behaviour.layout import CONTEXTS
@@ -50,7 +51,7 @@ SHOWN = (
         REPLICATION,
         CONTRASTS,
     ),
-    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, PICTURES),
+    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, DOSE_CONCLUSIONS, PICTURES),
 )
 LINKED = (
     *(*SHOWN, SURPRISAL, CONTROLS, WORDS),

@@ -27,7 +27,7 @@ def _summary(run: Run) -> Content:
         {
             "claims": [
                 *claims(run.conclusions, run.evidence, run.recurrent, run.negligible, run.contrasts),
-                *ablation_claims(run.table("dose"), run.negligible),
+                *ablation_claims(run.table("dose"), run.negligible, run.table("dose_conclusions")),
                 *claims_on_mechanism(run),
             ],
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],

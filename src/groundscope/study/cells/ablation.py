@@ -14,6 +14,7 @@ import polars as pl
 
 from groundscope.behaviour.audit import AUDIT, gain_in_neutral_frames
 from groundscope.behaviour.dose import DOSE, dose
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, dose_conclusions
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.options import AblationStudy
 from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
@@ -65,7 +66,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
         "ablation",
         [*removed, *whole],
         partial(_weigh, study, run),
-        code=("study.cells.ablation", "behaviour.dose"),
+        code=("study.cells.ablation", "behaviour.dose", "behaviour.dose_tests"),
         settings={
             "statistics": study.statistics.model_dump(mode="json"),
             "ablation": study.ablation.model_dump(mode="json"),
@@ -122,7 +123,9 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
         gain = _gain(study, run, upstream, "")
         options, words = _options(study), _words(study, corpus)
         parts += [(Ablation.of_nothing(corpus, words, arm, options.seed), gain) for arm in options.arms]
-    return kept(folder, {DOSE: dose(parts, **study.statistics.model_dump())})
+    weighing = study.statistics.model_dump()
+    tested = dose_conclusions(parts, **study.statistics.model_dump(exclude={"resamples"}))
+    return kept(folder, {DOSE: dose(parts, **weighing), DOSE_CONCLUSIONS: tested})
 
 
 def _words(study: Study, corpus: Corpus) -> list[str]:
