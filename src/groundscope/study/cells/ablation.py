@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from groundscope.behaviour.audit import AUDIT, gain_in_neutral_frames
+from groundscope.behaviour.audit import gain_in_neutral_frames
 from groundscope.behaviour.dose import DOSE, dose
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, dose_conclusions
 from groundscope.behaviour.measure import GAIN, SURPRISAL
@@ -21,8 +21,9 @@ from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
 from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.behaviour import behaviour_cell, weighed
+from groundscope.study.cells.behaviour import behaviour_cell
 from groundscope.study.cells.corpus import CHUNKS
+from groundscope.study.cells.frames import audited, judgement
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
@@ -61,7 +62,6 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     removed = [cell for cell in (*corpus_cells(study, run), *cells(study, run)) if "/train/" not in cell.name]
     whole = [behaviour_cell(study, run, point) for point in _whole(study)] if 0 in study.ablation.remove else []
     within = study.behaviour.neutral_within
-    audit = () if within is None else (Source("statistics/behaviour", AUDIT.name),)
     yield statistics_cell(
         "ablation",
         [*removed, *whole],
@@ -73,7 +73,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "kind": study.behaviour.kind,
             "neutral_within": within,
         },
-        also=(Source("corpus"), Source("words"), *audit),
+        also=(Source("corpus"), Source("words"), *judgement(study)),
     )
 
 
@@ -138,5 +138,5 @@ def _gain(study: Study, run: Path, upstream: Upstream, branch: str) -> pl.DataFr
     gain, surprisal = (joined(run, upstream, f"{branch}behaviour/", schema) for schema in (GAIN, SURPRISAL))
     within = study.behaviour.neutral_within
     if within is not None and not gain.is_empty():
-        gain = gain_in_neutral_frames(surprisal, gain, weighed(run, AUDIT), within)
+        gain = gain_in_neutral_frames(surprisal, gain, audited(run), within)
     return gain.filter(kind=study.behaviour.kind.value)
