@@ -95,6 +95,10 @@ def test_frames_beyond_a_threshold_can_be_left_out(finished: Path) -> None:
     gain = table(finished, "gain").filter(kind="noun")
     assert set(gain["n_contexts"]) == {kept.height}
     assert set(table(finished, "surprisal").filter(kind="noun")["context"]) == set(kept["context"])
+    in_controls = dict(table(finished, "controls").select("control", "n_contexts").unique().iter_rows())
+    held_out = in_controls.pop("held_out")
+    assert set(in_controls.values()) == {kept.height}
+    assert held_out == table(finished, "contexts").filter("held_out")["context"].n_unique()
 
 
 def test_a_plain_study_has_some_controls_at_few_checkpoints() -> None:

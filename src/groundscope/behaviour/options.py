@@ -78,8 +78,9 @@ class BehaviourOptions(Record):
     neutral_within: float | None = Field(
         default=None,
         gt=0,
-        description="nats; leave out frames whose own preference among the words is larger (table audit); single words "
-        "are not tested then; none: keep all",
+        description="nats; leave out frames whose own preference among the words is larger (table audit), in controls, "
+        "mechanism and lenses, too, which then wait for all trainings; single words are then tested in controls alone; "
+        "none: keep all",
     )
     acquisition: Path | None = Field(
         default=None,

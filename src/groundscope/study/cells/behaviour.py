@@ -27,6 +27,7 @@ from groundscope.behaviour.audit import (
     neutral_frames,
 )
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.contrasts import CONTRASTS, contrasts
 from groundscope.behaviour.cooccurrence import Exposure, Seen
 from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.generalisation import (
@@ -66,6 +67,7 @@ WEIGHS = (
     "behaviour.acquisition",
     "behaviour.audit",
     "behaviour.conclusions",
+    "behaviour.contrasts",
     "behaviour.evidence",
     "behaviour.generalisation",
 )
@@ -176,11 +178,13 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     surprisal, gain, audit = (weighed(run, schema) for schema in TABLES)
     weighing = study.statistics.model_dump()
+    main = gain.filter(kind=study.behaviour.kind.value)
     return kept(
         folder,
         {
             CROSSED: crossed_evidence(surprisal, confidence=study.statistics.confidence),
-            REPLICATION: replication(gain.filter(kind=study.behaviour.kind.value), **weighing),
+            REPLICATION: replication(main, **weighing),
+            CONTRASTS: contrasts(main, confidence=study.statistics.confidence, seed=study.statistics.seed),
             KINDS: by_kind(gain, **weighing),
             CATEGORIES: by_category(gain, **weighing),
             NEUTRAL_FRAMES: neutral_frames(surprisal, gain, audit, **weighing),
