@@ -5,6 +5,9 @@ layers as the branches of a tree: before layer 0 there is one state per prompt, 
 lose different heads. In the layer where it divides the mixing itself is still common, as heads are taken out after it.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from groundscope.mechanism.heads import HeadIndex, Outputs, removing, under
 from groundscope.mechanism.readout import after_mixing
-from groundscope.models.language_model import GroundedLM
+from groundscope.models.language_model import Block, GroundedLM
 
 
 def last_states_without(
@@ -29,7 +32,8 @@ def last_states_without(
     """
     state = model.embed(input_ids)
     prompt, branch = np.arange(len(input_ids)), which.numpy()  # of each state; of each run
-    for layer, block in enumerate(model.blocks):
+    blocks = cast(Sequence[Block], model.blocks)
+    for layer, block in enumerate(blocks):
         out = removed[:, index.of_layer(layer)].numpy()
         parent, first, branch = _divide(branch, out)
         prompt = prompt[parent]
