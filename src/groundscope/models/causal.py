@@ -26,9 +26,14 @@ def causal_attention(
     (``benchmarks/training.py``). Gradients can be taken once there, not of gradients.
     """
     if query.device.type == "cpu" and query.requires_grad:
-        with torch.autocast("cpu", enabled=False):
-            return _ByBlocks.apply(query, key, value, dropout)  # type: ignore[return-value]
+        return _by_blocks(query, key, value, dropout)
     return functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+
+
+@torch.compiler.disable  # nothing but products and torch's own kernels: there is nothing to fuse
+def _by_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return _ByBlocks.apply(query, key, value, dropout)  # type: ignore[return-value]
 
 
 class _ByBlocks(torch.autograd.Function):
