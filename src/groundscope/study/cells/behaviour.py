@@ -121,9 +121,12 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...]) -> Seen:
-    """Return what training had shown of ``words`` by this checkpoint."""
-    corpus = Corpus.open(run / point.training.corpus)
+def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...], counted_in: str | None = None) -> Seen:
+    """Return what training had shown of ``words`` by this checkpoint, counted in the chunks of the cell ``counted_in``.
+
+    Those are the chunks that it was trained on, unless another corpus has the same ones in the same order.
+    """
+    corpus = Corpus.open(run / (counted_in or point.training.corpus))
     exposure = _exposure(corpus.path, corpus.card.content_hash, words, study.behaviour.window)
     return exposure.at(point.trajectory(run).order.seen(point.step))
 
