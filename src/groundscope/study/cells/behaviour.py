@@ -15,6 +15,7 @@ from groundscope.behaviour.acquisition import (
     ACQUISITION,
     WORD_EMERGENCE,
     acquisition,
+    can_emerge,
     read_acquisition,
     word_emergence,
 )
@@ -199,6 +200,10 @@ def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
     gain, file = weighed(run, GAIN), study.behaviour.acquisition
     words = word_emergence(gain, read_acquisition(located(file)) if file else None)
     tables = {WORD_EMERGENCE: words}
+    exchanged = gain.drop_nulls("p_scene")
+    untested = exchanged.filter(~can_emerge())["word"].n_unique() if exchanged.height else 0
+    if untested:
+        progress.say(f"  {untested} words have too few mismatched scenes and seeds to be tested one by one.")
     if file:
         tables[ACQUISITION] = acquisition(words, gain, **study.statistics.model_dump())
         known = words.drop_nulls("age_months")["word"].n_unique()
