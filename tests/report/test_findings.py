@@ -98,7 +98,9 @@ def only(claim: Claim) -> tuple[Verdict, str]:
         ({"estimate": 0.0004, "ci_low": -0.001, "ci_high": 0.002}, Verdict.NEGLIGIBLE, "0.0004 nats [−0.0010, 0.0020]"),
         ({"estimate": 0.02, "ci_low": 0.01, "ci_high": 0.049}, Verdict.NEGLIGIBLE, "of G lies below 0.05 nats."),
         ({"estimate": 0.03, "ci_low": 0.01, "ci_high": 0.051}, Verdict.HOLDS, "0.03 nats [0.01, 0.05]"),
-        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.049, "holds": False}, Verdict.UNCLEAR, "0.020 nats"),
+        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.06, "holds": False}, Verdict.UNCLEAR, "0.02 nats"),
+        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.049, "holds": False}, Verdict.NEGLIGIBLE, "of zero."),
+        ({"estimate": 0.0, "ci_low": -0.06, "ci_high": 0.049, "holds": False}, Verdict.FAILS, "0.00 nats"),
         ({"p_holm": 0.2, "holds": None}, Verdict.UNCLEAR, "p = .200)."),
         (
             {"estimate": -0.3, "ci_low": -0.4, "ci_high": -0.2, "holds": False},
@@ -136,6 +138,11 @@ def test_what_emerges_or_grows_may_be_negligible() -> None:
     assert "interval of G at the last checkpoint lies below 0.05 nats" in only(found[EMERGENCE])[1]
     assert all("Negligible when" in found[at].rule for at in (ADVANTAGE, EMERGENCE, COOCCURRENCE))
     assert only(judged(whole_study(final_gain=tiny))[COOCCURRENCE])[0] is Verdict.HOLDS
+    none = {"estimate": 0.0001, "ci_low": -0.0001, "ci_high": 0.0002, "holds": False}
+    flat = judged(
+        whole_study(final_gain=none, emergence_step={"estimate": None}), [*COURSE[:2], checkpoint(900, 0.0001, 0.2)]
+    )
+    assert only(flat[EMERGENCE])[0] is Verdict.NEGLIGIBLE
 
 
 def test_a_study_names_the_smallest_effect_that_matters(plain_run: Path, tmp_path: Path) -> None:

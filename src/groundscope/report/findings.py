@@ -1,8 +1,8 @@
 """What a run found: each claim of the paper as a sentence per model, with estimate, interval and verdict.
 
 The tests are those of table ``conclusions``; a verdict follows from them by a rule that stands beside the claim. What
-points the claimed way without being significant is "unclear"; what holds, but is smaller than anything that matters, is
-"negligible"; what the tables do not hold is "not tested".
+points the claimed way without being significant is "unclear"; what is smaller than anything that matters, significant
+or not, is "negligible"; what the tables do not hold is "not tested".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,21 +56,36 @@ class Statement:
     signs: str = ""
 
 
-def sized(statement: Statement, high: float | None, negligible: float, of: str) -> Statement:
-    """Return a statement that holds as negligible where the interval of its effect ends (``high``) below that, in nats.
+Reach = tuple[float | None, float | None]
+"""An interval in nats, from its lower to its upper end."""
 
-    With enough words and seeds any difference is significant; whether it matters is another question.
+
+def sized(statement: Statement, reach: Reach, negligible: float, of: str) -> Statement:
+    """Return a statement as negligible where it holds but its effect's interval ends below that, in nats.
+
+    With enough words and seeds any difference is significant; whether it matters is another question. Nor is it
+    unclear whether there is an effect that matters where the interval leaves no room for one on either side of zero.
     """
-    if statement.verdict is not Verdict.HOLDS or high is None or high >= negligible:
+    low, high = reach
+    if high is None or high >= negligible:
         return statement
-    sentence = f"{statement.sentence} Negligible: the whole interval of {of} lies below {nats(negligible)}."
+    if statement.verdict is Verdict.HOLDS:
+        where = f"lies below {nats(negligible)}"
+    elif statement.verdict is Verdict.UNCLEAR and low is not None and low > -negligible:
+        where = f"lies within {nats(negligible)} of zero"
+    else:
+        return statement
+    sentence = f"{statement.sentence} Negligible: the whole interval of {of} {where}."
     return replace(statement, verdict=Verdict.NEGLIGIBLE, sentence=sentence)
 
 
 def size_rule(negligible: float, of: str = "") -> str:
-    """Say when what holds is negligible."""
+    """Say when an effect is negligible."""
     interval = f"the whole interval {of}".rstrip()
-    return f"Negligible when it holds, but {interval} lies below {nats(negligible)}."
+    return (
+        f"Negligible when it holds, but {interval} lies below {nats(negligible)}, or when the whole interval "
+        "lies that near to zero."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +173,6 @@ def claims(
     ]
 
 
-def untested() -> tuple[str, ...]:
-    """The paper's further claims, on which the tables are silent."""
-    return ("a gap is left when all co-occurring chunks are removed from training",)
-
-
 def _findings(
     conclusions: pl.DataFrame | None, evidence: pl.DataFrame | None, direction: str, negligible: float
 ) -> list[Findings]:
@@ -212,17 +222,18 @@ def _gained(found: Findings, cause: str, target: str) -> Statement:
     verdict = Verdict.HOLDS if final["holds"] else Verdict.UNCLEAR if gain > 0 else Verdict.FAILS
     sentence = f"At step {whole(final['step'])} the matching {cause} {change}, {course} ({support})."
     statement = Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")
-    return sized(statement, final["ci_high"], found.negligible, "G")
+    return sized(statement, _ends(final), found.negligible, "G")
 
 
 def _emergence(found: Findings) -> Statement:
     onset, first = found.conclusions["emergence_step"], found.first
+    at_the_end = _ends(found.conclusions["final_gain"]), found.negligible, "G at the last checkpoint"
     step, low, high = onset["estimate"], onset["ci_low"], onset["ci_high"]
     before = f"At step {whole(first['step'])} G is {nats(first['gain_nats'])}"
     if step is None:
         verdict = Verdict.UNCLEAR if (found.last["gain_nats"] or 0) > 0 else Verdict.FAILS
         sentence = f"{before}; its interval is not above zero at the last checkpoint."
-        return Statement(found.arch, verdict, sentence, "not yet")
+        return sized(Statement(found.arch, verdict, sentence, "not yet"), *at_the_end)
     if step == first["step"]:
         verdict = Verdict.FAILS if step == 0 else Verdict.UNTESTED
         sentence = f"{before}, and its interval lies above zero at every checkpoint from this first one on."
@@ -232,7 +243,7 @@ def _emergence(found: Findings) -> Statement:
     sentence = f"{before}; it stays above zero from step {whole(step)} {reach} on ({compact(tokens)} tokens)."
     verdict = Verdict.UNCLEAR if high is None else Verdict.HOLDS
     statement = Statement(found.arch, verdict, sentence, f"step {compact(step)}")
-    return sized(statement, found.conclusions["final_gain"]["ci_high"], found.negligible, "G at the last checkpoint")
+    return sized(statement, *at_the_end)
 
 
 def _cooccurrence(found: Findings) -> Statement:
@@ -251,7 +262,7 @@ def _cooccurrence(found: Findings) -> Statement:
     test = f"while G {_moved(growth, 'grows')} ({holm_p(whole_claim['p_holm'])})"
     sentence = f"{peak}, and {_r2(last)} at the end. {course} {test}."
     verdict = Verdict.HOLDS if whole_claim["holds"] else Verdict.UNCLEAR
-    return sized(Statement(found.arch, verdict, sentence, signs), growth["ci_high"], found.negligible, "that growth")
+    return sized(Statement(found.arch, verdict, sentence, signs), _ends(growth), found.negligible, "that growth")
 
 
 def _recurrent(
@@ -287,7 +298,8 @@ def _less(control: Findings, others: list[Findings], contrasts: pl.DataFrame | N
     else:
         verdict = Verdict.FAILS if any(more.estimate <= 0 for more in compared) else Verdict.UNCLEAR
     statement = Statement(control.arch, verdict, f"{sentence} Word by word and seed by seed it is {tests}.", signs)
-    return sized(statement, min(more.high for more in compared), negligible, "a difference")
+    least = min(compared, key=lambda more: more.high)
+    return sized(statement, (least.low, least.high), negligible, "a difference")
 
 
 class _More(NamedTuple):
@@ -320,6 +332,10 @@ def _moved(change: dict, verb: str) -> str:
 
 def _final(row: dict) -> str:
     return f"{decimal(row['estimate'], _digits(row))} {_reach(row)}"
+
+
+def _ends(row: dict) -> Reach:
+    return row["ci_low"], row["ci_high"]
 
 
 def _reach(row: dict) -> str:

@@ -45,7 +45,7 @@ def _without_cooccurrence(dose: pl.DataFrame | None, negligible: float) -> tuple
     for row, corrected in zip(most.to_dicts(), p, strict=True):
         doses = last.filter(pl.col("arch") == row["arch"])
         statement = _statement(row, doses, None if np.isnan(corrected) else float(corrected))
-        statements.append(sized(statement, row["gain_high"], negligible, "G"))
+        statements.append(sized(statement, (row["gain_low"], row["gain_high"]), negligible, "G"))
     return tuple(statements)
 
 
@@ -92,7 +92,8 @@ def _slopes(found: dict[str, dict], negligible: float) -> Statement:
         fails = falls["estimate_nats"] >= 0 or specific["estimate_nats"] >= 0
         verdict = Verdict.FAILS if fails else Verdict.UNCLEAR
     signs = f"ΔG {decimal(falls['estimate_nats'], digits_for(falls['estimate_nats']))}"
-    return sized(Statement(arch, verdict, said, signs), -specific["ci_low"], negligible, "the difference")
+    loss = -specific["ci_high"], -specific["ci_low"]
+    return sized(Statement(arch, verdict, said, signs), loss, negligible, "the difference")
 
 
 def _change(row: dict) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
-from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
+from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Reach, Statement, Verdict, size_rule, sized
 from groundscope.report.numbers import decimal, digits_for, holm_p, interval, listing, nats, nats_within, plural, whole
 
 Row = dict
@@ -36,10 +36,11 @@ def mechanism_claims(
         ),
         Claim(
             "Gather heads do not matter",
-            "A claim of no effect: holds when the change is shown to be smaller than a margin (two one-sided tests, "
-            "both controls), fails when surprisal rises significantly and by more than the margin, and is unclear "
-            "otherwise. A model in which no prompt has a gather head does not test it.",
-            _each(heads, _gathers),
+            "A claim of no effect, about the prompts that have gather heads: holds when the change is shown to be "
+            f"smaller than {nats(negligible)} (two one-sided tests, both controls), fails when surprisal rises "
+            "significantly and by more than that, and is unclear otherwise. A model in which hardly a prompt has a "
+            "gather head does not test it.",
+            _each(heads, partial(_gathers, negligible)),
         ),
         Claim(
             "Grounding concentrates in the middle layers",
@@ -69,7 +70,7 @@ def _aggregates(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) 
     at = f"At step {whole(found[0]['step'])}"
     sentence = f"{at}, surprisal is higher without aggregate heads by {against} {_support(found)}."
     statement = Statement(arch, _verdict(found), sentence, f"{_signed(found[0])} nats")
-    return sized(statement, _highest(found), negligible, "both")
+    return sized(statement, _widest(found), negligible, "both")
 
 
 def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
@@ -79,20 +80,21 @@ def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -
     against = listing([f"{_value(row)} than without {_heads(row)}" for row in found])
     sentence = f"At step {whole(found[0]['step'])}, G is lower without aggregate heads by {against} {_support(found)}."
     statement = Statement(arch, _verdict(found), sentence, f"G {_signed(found[0], -1)}")
-    return sized(statement, _highest(found), negligible, "both")
+    return sized(statement, _widest(found), negligible, "both")
 
 
-def _gathers(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
+def _gathers(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
     found = [rows["gather_heads_do_not_matter", control] for control in CONTROLS]
     rises = [rows["gather_heads_matter", control] for control in CONTROLS]
     if note := _note(found):
         return Statement(arch, Verdict.UNTESTED, note)
     against = listing([f"{_value(row)} against {_heads(row)}" for row in found])
     sentence = (
-        f"At step {whole(found[0]['step'])}, removing gather heads changes surprisal by {against} {_support(found)}."
+        f"At step {whole(found[0]['step'])}, in the prompts that have gather heads, removing them changes surprisal by "
+        f"{against} {_support(found)}."
     )
     verdict = Verdict.HOLDS if all(row["holds"] for row in found) else Verdict.UNCLEAR
-    if all(row["holds"] for row in rises) and verdict is not Verdict.HOLDS:
+    if all(row["holds"] and row["estimate"] > negligible for row in rises):
         verdict = Verdict.FAILS
     return Statement(arch, verdict, sentence, f"{_signed(found[0])} nats")
 
@@ -119,9 +121,10 @@ def _verdict(found: list[Row]) -> Verdict:
     return Verdict.UNCLEAR if any(row["estimate"] > 0 for row in found) else Verdict.FAILS
 
 
-def _highest(found: list[Row]) -> float | None:
-    """The upper end of the intervals; None where there is none."""
-    return max((row["ci_high"] for row in found if row["ci_high"] is not None), default=None)
+def _widest(found: list[Row]) -> Reach:
+    """From the lowest to the highest end of the intervals; None where there is none."""
+    lows, highs = ([row[end] for row in found if row[end] is not None] for end in ("ci_low", "ci_high"))
+    return min(lows, default=None), max(highs, default=None)
 
 
 def _note(found: list[Row]) -> str:
