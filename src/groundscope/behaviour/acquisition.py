@@ -57,11 +57,12 @@ def word_emergence(
 ) -> pl.DataFrame:
     """Return table `WORD_EMERGENCE` from table ``gain`` and the children's ages of acquisition in months.
 
-    A single word is tested by exchanging scenes (column ``p_scene``): even an untrained model gives some words a tiny
-    gain that is the same in every context, so that a test over contexts would find grounding in noise. The seeds' p
-    values are combined by Fisher's method, which takes them for independent; seeds share their corpus, and so are not
-    quite (with shuffled scenes 4 to 8 % of words had p < .05 after training on CHILDES). Only checkpoints that all seeds have count. Words that could not reach
-    ``level`` whatever their gain, for too few scenes are exchanged (`can_emerge`), are left out.
+    A single word is tested by exchanging scenes (column ``p_scene``): even an untrained model gives some words a
+    tiny gain that is the same in every context, so that a test over contexts would find grounding in noise. The
+    seeds' p values are combined by Fisher's method, which takes them for independent; seeds share their corpus, and
+    so are not quite (with shuffled scenes 4 to 8 % of words had p < .05 after training on CHILDES). Only
+    checkpoints that all seeds have count. Words that could not reach ``level`` whatever their gain, for too few
+    scenes are exchanged (`can_emerge`), are left out.
     """
     known = (
         gain.drop_nulls("p_scene")
