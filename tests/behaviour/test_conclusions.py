@@ -298,6 +298,21 @@ def test_each_word_emerges_where_it_was_planted():
     assert (table["p_bh"] >= table["p"]).all()
 
 
+def test_words_with_too_few_scenes_to_prove_anything_are_left_out():
+    gain = emerging_table(np.zeros(60, dtype=int)).with_columns(
+        pl.when(pl.col("word") < "w10")
+        .then(4)
+        .when(pl.col("word") < "w20")
+        .then(10)
+        .otherwise(59)
+        .alias("n_mismatches")
+    )
+    least = [stats.combine_pvalues([1 / (m + 1)] * 2).pvalue for m in (4, 10)]
+    assert least[0] > 0.05 > least[1], "two seeds together can do what one cannot"
+    assert word_emergence(gain)["word"].to_list() == WORDS[10:]
+    assert word_emergence(gain.filter(seed=1))["word"].to_list() == WORDS[20:]
+
+
 def test_seeds_that_disagree_do_not_ground_a_word():
     gain = emerging_table(np.zeros(60, dtype=int)).with_columns(
         pl.when(pl.col("seed") == 1).then(0.01).otherwise(0.9).alias("p_scene")

@@ -32,13 +32,13 @@ def test_a_difference_is_found_although_intervals_overlap():
     """Words differ by far more than models do, and alike in both."""
     rng = np.random.default_rng(1)
     words = rng.normal(1, 1, 40)
-    table = contrasts(pl.concat([gains("a", words, rng=rng), gains("b", words + 0.2, rng=rng)]))
+    table = contrasts(pl.concat([gains("a", words, rng=rng), gains("b", words + 0.3, rng=rng)]))
     assert CONTRASTS.conform(table).equals(table)
     row = table.row(0, named=True)
     assert (row["arch"], row["other"], row["n_words"], row["n_seeds"], row["step"]) == ("a", "b", 40, 3, 100)
     assert row["difference_high"] < 0
-    assert row["p_holm"] < 0.001
-    alone = [stats.ttest_1samp(values, 0).confidence_interval() for values in (words, words + 0.2)]
+    assert row["p_holm"] < 0.01
+    alone = [stats.ttest_1samp(values, 0).confidence_interval() for values in (words, words + 0.3)]
     assert alone[0].high > alone[1].low
 
 

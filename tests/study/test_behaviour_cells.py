@@ -46,7 +46,7 @@ def test_kinds_are_measured_among_themselves_and_conclusions_are_about_the_first
         assert set(rows["n_mismatches"]) == {words.filter(kind=kind).height - 1}
     assert set(table(finished, "kinds")["kind"]) == {"noun", "verb"}
     assert set(table(finished, "crossed")["kind"]) == {"noun", "verb"}
-    assert set(table(finished, "word_emergence")["kind"]) == {"noun", "verb"}
+    assert set(table(finished, "word_emergence")["kind"]) == {"noun"}, "so few verbs prove nothing one by one"
     nouns = words.filter(kind="noun").height
     for name in ("evidence", "conclusions", "replication", "controls"):
         found = table(finished, name)

@@ -126,6 +126,13 @@ class AblationStudy(Record):
         return _distinct(asked)
 
 
+class OneFormStudy(Record):
+    """Models trained again with one form for scene and speech: plain in-context retrieval, to compare with."""
+
+    models: tuple[str, ...] | None = Field(default=None, description="names of models of the study; none: all")
+    at: At = Field(default="few", description=f"measured {AT}; no other weights of these trainings are kept")
+
+
 def _distinct(asked: tuple[Any, ...]) -> tuple[Any, ...]:
     twice = next((item for item in asked if asked.count(item) > 1), None)
     if twice is not None:

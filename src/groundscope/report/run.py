@@ -20,6 +20,7 @@ from groundscope.behaviour.evidence import EVIDENCE
 from groundscope.behaviour.generalisation import CATEGORIES, CROSSED, KINDS, REPLICATION
 from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.behaviour.one_form import ONE_FORM
 from groundscope.behaviour.pictures import PICTURES
 from groundscope.behaviour.words import WORDS
 from groundscope.corpus.card import CorpusCard
@@ -51,7 +52,7 @@ SHOWN = (
         REPLICATION,
         CONTRASTS,
     ),
-    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, DOSE_CONCLUSIONS, PICTURES),
+    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, DOSE_CONCLUSIONS, ONE_FORM, PICTURES),
 )
 LINKED = (
     *(*SHOWN, SURPRISAL, CONTROLS, WORDS),

@@ -12,6 +12,7 @@ from groundscope.study.cells import (
     frames,
     lens,
     mechanism,
+    one_form,
     report,
     seeing,
     seeing_corpus,
@@ -39,15 +40,17 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *lens.cells(study, run),
         *viewer.cells(study, run),
     ]
+    again = [*ablation.cells(study, run), *one_form.cells(study, run)]
     if frames.all_count(study):
-        in_order = [*_by_training([*measured, *deepened]), *ablation.cells(study, run), *weighed]
+        in_order = [*_by_training([*measured, *deepened]), *again, *weighed]
     else:  # which frames count is only known when all trainings have been measured
-        in_order = [*_by_training(measured), *weighed, *_by_training(deepened), *ablation.cells(study, run)]
+        in_order = [*_by_training(measured), *weighed, *_by_training(deepened), *again]
     statistics = [
         *tables.training_cells(run, train.cells(study, run)),
         *controls.statistics_cells(study, run),
         *contexts.statistics_cells(study, run),
         *ablation.statistics_cells(study, run),
+        *one_form.statistics_cells(study, run),
         *mechanism.statistics_cells(study, run),
         *lens.statistics_cells(study, run),
         *viewer.statistics_cells(study, run),
@@ -56,6 +59,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *corpus.cells(study),
         *words.cells(study, run),
         *ablation.corpus_cells(study, run),
+        *one_form.corpus_cells(study, run),
         *in_order,
         *statistics,
         *tables.cells(run, tuple(cell.name for cell in (*weighed, *statistics))),

@@ -15,6 +15,7 @@ from groundscope.behaviour.acquisition import (
     ACQUISITION,
     WORD_EMERGENCE,
     acquisition,
+    can_emerge,
     read_acquisition,
     word_emergence,
 )
@@ -121,9 +122,12 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...]) -> Seen:
-    """Return what training had shown of ``words`` by this checkpoint."""
-    corpus = Corpus.open(run / point.training.corpus)
+def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...], counted_in: str | None = None) -> Seen:
+    """Return what training had shown of ``words`` by this checkpoint, counted in the chunks of the cell ``counted_in``.
+
+    Those are the chunks that it was trained on, unless another corpus has the same ones in the same order.
+    """
+    corpus = Corpus.open(run / (counted_in or point.training.corpus))
     exposure = _exposure(corpus.path, corpus.card.content_hash, words, study.behaviour.window)
     return exposure.at(point.trajectory(run).order.seen(point.step))
 
@@ -196,6 +200,10 @@ def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
     gain, file = weighed(run, GAIN), study.behaviour.acquisition
     words = word_emergence(gain, read_acquisition(located(file)) if file else None)
     tables = {WORD_EMERGENCE: words}
+    exchanged = gain.drop_nulls("p_scene")
+    untested = exchanged.filter(~can_emerge())["word"].n_unique() if exchanged.height else 0
+    if untested:
+        progress.say(f"  {untested} words have too few mismatched scenes and seeds to be tested one by one.")
     if file:
         tables[ACQUISITION] = acquisition(words, gain, **study.statistics.model_dump())
         known = words.drop_nulls("age_months")["word"].n_unique()
