@@ -30,7 +30,7 @@ def causal_attention(
     return functional.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
 
 
-@torch.compiler.disable  # nothing but products and torch's own kernels: there is nothing to fuse
+@torch.compiler.disable(reason="products and kernels of torch: there is nothing to fuse")
 def _by_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
     with torch.autocast("cpu", enabled=False):
         return _ByBlocks.apply(query, key, value, dropout)  # type: ignore[return-value]

@@ -21,7 +21,7 @@ def dropout(x: Float[Tensor, "*shape"], p: float, training: bool) -> Float[Tenso
     return x * keep_mask(x.shape, p, x.dtype) if x.device.type == "cpu" else functional.dropout(x, p)
 
 
-@torch.compiler.disable  # torch 2.13's compiler loses the 16-bit view of 64-bit draws
+@torch.compiler.disable(reason="torch 2.13 loses the 16-bit view of 64-bit draws")
 def keep_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Float[Tensor, "*shape"]:
     """Return 0 with probability ``p`` and else `kept_scale`, independently, from torch's global CPU generator."""
     kept = (_negative_where_dropped(shape, p) >> 15).bitwise_not_()  # all bits, or none
