@@ -61,6 +61,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this kind, cell or pattern, and what it needs.")] = None,
     force: Annotated[list[str] | None, typer.Option(help="Recompute this kind, cell or pattern.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep finished cells of this kind, name or pattern, though groundscope's code has changed."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be computed and why, on how much disk, for how long.")
     ] = False,
@@ -84,7 +88,7 @@ def run(
 
     loaded = load_study(study, overrides or ())
     folder = out or Path("runs") / loaded.name
-    selection = Selection(tuple(only or ()), tuple(force or ()))
+    selection = Selection(tuple(only or ()), tuple(force or ()), tuple(keep or ()))
     if dry_run:
         for line in plan_run(loaded, folder, write_page, selection):
             typer.echo(line)

@@ -71,6 +71,30 @@ def test_an_upstream_that_comes_out_the_same_stops_the_wave(tmp_path: Path) -> N
     assert log[4:] == ["base"]
 
 
+def test_finished_cells_may_be_kept_through_a_change_of_code_and_of_nothing_else(tmp_path: Path) -> None:
+    log: list[str] = []
+    run_cells(cells(log)[:2], tmp_path, QUIET)
+    upgraded = [replace(cell, code=("files",)) for cell in cells(log)]
+    assert reasons_to_run(upgraded, tmp_path)["base"] == "code changed"
+
+    keep = Selection(keep=("base",))
+    assert reasons_to_run(upgraded, tmp_path, keep) == {
+        "base": None,
+        "left": "code changed",
+        "right": "missing",
+        "top": "upstream: left",
+    }
+    with_other_settings = [replace(cell, code=("files",)) for cell in cells(log, number=3)]
+    assert reasons_to_run(with_other_settings, tmp_path, keep)["base"] == "settings changed"
+
+    record = Record.load(tmp_path, "base")
+    assert record is not None
+    replace(record, finished=False).save(tmp_path, "base")  # what another version began is not gone on with
+    assert reasons_to_run(upgraded, tmp_path, keep)["base"] == "code changed"
+    with pytest.raises(StudyError, match="you mean"):
+        Selection(keep=("bace",)).check(upgraded)
+
+
 def test_a_failing_cell_spares_its_siblings_and_is_the_only_one_done_next_time(tmp_path: Path) -> None:
     log: list[str] = []
     outcome = run_cells(cells(log, fail={"left": TrainingError("the loss is not a number")}), tmp_path, QUIET)

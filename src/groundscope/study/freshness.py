@@ -1,6 +1,7 @@
 """Why a cell must be computed, or that it need not be: its record held against what would be recorded now."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from groundscope.study.cell import Cell, Digests, Record
@@ -21,6 +22,8 @@ def why_to_compute(cell: Cell, run: Path, found: Record | None, wanted: Record, 
         return "forced"
     if found is None:
         return "missing"
+    if found.finished and selection.keeps(cell):
+        wanted = replace(wanted, code=found.code)
     lost = found.missing_file(run / cell.name)
     return found.why_stale(wanted) or (
         f"its file {lost} is missing" if lost else None if found.finished else UNFINISHED

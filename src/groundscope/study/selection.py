@@ -10,14 +10,15 @@ from groundscope.study.cell import Cell
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cells a person asked for: ``only`` and ``force`` hold kinds, names or patterns such as ``train/*``."""
+    """Which cells a person asked for: all three hold kinds, names or patterns such as ``train/*``."""
 
     only: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raise StudyError for a pattern that no cell answers to."""
-        for pattern in self.only + self.force:
+        for pattern in self.only + self.force + self.keep:
             if not any(_matches(cell, pattern) for cell in cells):
                 known = sorted({cell.kind for cell in cells} | {cell.name for cell in cells})
                 kinds = ", ".join(dict.fromkeys(cell.kind for cell in cells))
@@ -40,6 +41,10 @@ class Selection:
     def forces(self, cell: Cell) -> bool:
         """Whether ``cell`` is to be computed even where it is fresh."""
         return any(_matches(cell, pattern) for pattern in self.force)
+
+    def keeps(self, cell: Cell) -> bool:
+        """Whether ``cell`` serves as an earlier version of the code made it."""
+        return any(_matches(cell, pattern) for pattern in self.keep)
 
 
 EVERYTHING = Selection()
