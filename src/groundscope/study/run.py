@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from groundscope.study.config import Study
 from groundscope.study.disk import corpus_size, disk_needs, total_need
 from groundscope.study.engine import Executor, run_cells
 from groundscope.study.estimate import Experience
-from groundscope.study.freshness import reasons_to_run
+from groundscope.study.freshness import UNFINISHED, reasons_to_run
 from groundscope.study.locks import only_process
+from groundscope.study.memory import memory_free, memory_need
 from groundscope.study.plan import plan
 from groundscope.study.runs import PLAN
 from groundscope.study.selection import Selection
@@ -65,9 +66,12 @@ def run_study(
     return page if page.is_file() else None
 
 
-def plan_run(study: Study, run: Path, write_page: WritePage, selection: Selection) -> Iterator[str]:
+def plan_run(
+    study: Study, run: Path, write_page: WritePage, selection: Selection, at_once: int | None = None
+) -> Iterator[str]:
     """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long.
 
+    ``at_once`` cells would be computed at a time on this machine; None: on a cluster, as many as it has room for.
     Raises StudyError for what would be refused if it were run.
     """
     _check_trackers(study)
@@ -79,20 +83,37 @@ def plan_run(study: Study, run: Path, write_page: WritePage, selection: Selectio
     counted = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
     yield f"{len(stale)} cells to compute{counted}, {len(reasons) - len(stale)} fresh, in {run}."
     if stale:
-        yield _disk_line(study, run, set(stale))
+        yield _disk_line(study, run, stale, at_once)
+        yield from _memory_line(study, run, stale, at_once)
         yield _time_line(run, list(stale))
 
 
-def _disk_line(study: Study, run: Path, stale: set[str]) -> str:
-    needs = {name: need for name, need in disk_needs(study, run).items() if name in stale}
+def _disk_line(study: Study, run: Path, stale: Mapping[str, str], at_once: int | None) -> str:
+    anew = {name for name, reason in stale.items() if reason != UNFINISHED}
+    needs = {name: need for name, need in disk_needs(study, run, anew).items() if name in stale}
     if not needs:
         return "Disk: no checkpoints to write."
     corpus = corpus_size(study, run)
     assumed = "" if corpus.known else f", if the vocabulary has {corpus.vocabulary:,} entries (not built yet)"
     place = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
-    checkpoints = sum(need.checkpoints for need in needs.values())
+    checkpoints, training = sum(need.checkpoints for need in needs.values()), min(at_once or len(needs), len(needs))
+    states = "a train state" if training == 1 else f"the states of {training} trainings at once"
     free = size(shutil.disk_usage(place).free)
-    return f"Disk: {size(total_need(needs))} for {checkpoints} checkpoints and a train state{assumed}; {free} free."
+    return (
+        f"Disk: {size(total_need(needs, training))} for {checkpoints} checkpoints and {states}{assumed}; {free} free."
+    )
+
+
+def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | None) -> Iterator[str]:
+    trainings = sum("train" in name.split("/") for name in stale)
+    if not trainings:
+        return
+    need = size(memory_need(study, run))
+    if at_once is None:
+        yield f"Memory: about {need} for the largest training."
+        return
+    more = f", {at_once} cells at once" if at_once > 1 else ""
+    yield f"Memory: about {need} for the largest training{more}; {size(memory_free())} free."
 
 
 def _time_line(run: Path, stale: list[str]) -> str:
