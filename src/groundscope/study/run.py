@@ -41,12 +41,9 @@ def run_study(
     Raises an error of exit status 2 for what the reader can mend (nothing is left behind where the run is new),
     RunError that names the cells that failed, StoppedError on Ctrl-C.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
-    _check_trackers(study)
+    refuse_impossible(study, run)
     cells = plan(study, run, write_page)
     selection.check(cells)
-    _check_place(study, run)
     new = not run.exists()
     try:
         with only_process(run):
@@ -66,6 +63,14 @@ def run_study(
     return page if page.is_file() else None
 
 
+def refuse_impossible(study: Study, run: Path) -> None:
+    """Raise StudyError where ``study`` cannot be run in the folder ``run``, here and now; nothing is written."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
+    _check_trackers(study)
+    _check_place(study, run)
+
+
 def plan_run(
     study: Study, run: Path, write_page: WritePage, selection: Selection, at_once: int | None = None
 ) -> Iterator[str]:
@@ -74,8 +79,7 @@ def plan_run(
     ``at_once`` cells would be computed at a time on this machine; None: on a cluster, as many as it has room for.
     Raises StudyError for what would be refused if it were run.
     """
-    _check_trackers(study)
-    _check_place(study, run)
+    refuse_impossible(study, run)
     reasons = reasons_to_run(plan(study, run, write_page), run, selection)
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
