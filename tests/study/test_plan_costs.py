@@ -13,6 +13,7 @@ from groundscope.models.presets import build
 from groundscope.study import file_hashes
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Record
+from groundscope.study.cells.tables import joined
 from groundscope.study.disk import disk_needs, refuse_full_disk, total_need
 from groundscope.study.estimate import Experience
 from groundscope.study.executors import jobs_here
@@ -20,7 +21,9 @@ from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
 from groundscope.study.memory import PROCESS, memory_free, memory_need
 from groundscope.study.plan import plan
-from groundscope.study.runs import list_runs
+from groundscope.study.runs import cells_left, list_runs
+from groundscope.tables import write_table
+from groundscope.training.metrics import LOSS
 
 SMALL = (
     "models={transformer-4: {preset: transformer-4, d_model: 32, n_heads: 2}, lstm-4: {preset: lstm-4, d_model: 32}}",
@@ -170,3 +173,18 @@ def test_ls_says_how_much_of_the_plan_is_done(tmp_path: Path) -> None:
     assert "3 of 4 cells done, 1 begun" in next(iter(list_runs(tmp_path)))
     write_json(tmp_path / "a/plan.json", {"cells": ["corpus", "words", "train/x/1", "tables", "report"]})
     assert "2 of 5 cells done, 1 begun  no page yet" in next(iter(list_runs(tmp_path)))
+    assert cells_left(tmp_path / "a") == ["tables", "train/x/1"]
+    assert cells_left(tmp_path) == []
+
+
+def test_tables_are_joined_by_rising_step_whatever_came_first(tmp_path: Path) -> None:
+    row = {"tokens_seen": 1, "loss_nats": 1.0, "learning_rate": 0.1, "gradient_norm": 1.0}
+    upstream = {}
+    for arch, seed, step in (("m", 42, 9), ("m", 42, 0), ("m", 7, 9), ("m", 7, 0), ("a", 42, 9), ("a", 42, 0)):
+        name = f"mechanism/{arch}/seed-{seed}/step-{step:08d}"
+        frame = LOSS.frame([{"arch": arch, "seed": seed, "step": step, **row}])
+        write_table(tmp_path / name / "loss.parquet", frame, LOSS)
+        upstream[name] = {"": "done"}
+    table = joined(tmp_path, upstream, "mechanism/", LOSS)
+    found = list(table.select("arch", "seed", "step").iter_rows())
+    assert found == [("m", 42, 0), ("m", 42, 9), ("m", 7, 0), ("m", 7, 9), ("a", 42, 0), ("a", 42, 9)]
