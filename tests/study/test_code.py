@@ -40,7 +40,7 @@ def test_imports_are_followed_as_python_follows_them(entry: str) -> None:
         name.removeprefix("groundscope.") for name in loaded if (package / (name.replace(".", "/") + ".py")).is_file()
     }
     by_packages = {name for name in modules if name.startswith("models.")}  # models/__init__.py loads more than is used
-    by_study = {name for name in modules if name.startswith("study.")}  # counts where it is named, as the docstring says
+    by_study = {name for name in modules if name.startswith("study.")}  # count where they are named
     assert modules - by_packages - by_study <= modules_behind(entry) | set(WITHOUT_EFFECT)
 
 
