@@ -9,7 +9,7 @@ from pathlib import Path
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
 from groundscope.files import remove_leftovers, write_json
-from groundscope.progress import Progress, duration
+from groundscope.progress import Progress, counted, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
 from groundscope.study.cells.report import WritePage
@@ -57,7 +57,7 @@ def run_study(
         if new and not catalogue(run):
             shutil.rmtree(run, ignore_errors=True)
         raise
-    progress.say(f"{len(outcome.computed)} cells computed, {len(outcome.skipped)} were fresh.")
+    progress.say(f"{counted(len(outcome.computed), 'cell')} computed, {len(outcome.skipped)} were fresh.")
     outcome.raise_if_failed()
     page = run / "report" / "index.html"
     return page if page.is_file() else None
@@ -84,8 +84,8 @@ def plan_run(
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
     kinds = Counter(name.split("/")[0] for name in stale)
-    counted = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
-    yield f"{len(stale)} cells to compute{counted}, {len(reasons) - len(stale)} fresh, in {run}."
+    by_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
+    yield f"{counted(len(stale), 'cell')} to compute{by_kind}, {len(reasons) - len(stale)} fresh, in {run}."
     if stale:
         yield _disk_line(study, run, stale, at_once)
         yield from _memory_line(study, run, stale, at_once)
