@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from groundscope.cli import main
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.mechanism.inspect_models import subjects_of
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
 from groundscope.models import GroundedLMConfig
 from groundscope.models.hub import from_pretrained
@@ -115,6 +116,11 @@ def test_equal_weights_under_two_names_are_told(training, tmp_path, capsys):
     assert "step4 and step0 have the same unembedding" in capsys.readouterr().out
 
 
+def test_a_training_is_inspected_where_and_as_it_is_asked(training):
+    (subject,) = subjects_of(str(training), revisions=["4"], device="auto", dtype="bfloat16")
+    assert subject.load().unembedding.dtype == torch.bfloat16
+
+
 def test_a_hugging_face_folder(gpt2, capsys):
     assert inspect(model=gpt2, prompt="the red ball rolls the", target="ball", ground="ball", draws=2) == 0
     assert "the red [ball] rolls the" in capsys.readouterr().out
@@ -132,6 +138,10 @@ def test_a_hugging_face_folder(gpt2, capsys):
         ({"lens": "nowhere"}, "belongs to one checkpoint"),
         ({"lens": "nowhere", "revisions": "4"}, "There is no lens at nowhere"),
         ({"threshold": "7"}, "threshold"),
+        ({"device": "cuda:63"}, "no device 'cuda:63'"),
+        ({"dtype": "float23"}, "Did you mean 'float32'"),
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": f"{PROMPT} {PROMPT}"}, "n_positions=8"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys):
@@ -140,6 +150,20 @@ def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys
     error = capsys.readouterr().err
     assert complaint in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"target": "dog"}, "does not know 'dog'"),
+        ({"ground": "the"}, "ground"),
+        ({"prompt": "the red ball " * 8}, "cannot read 24 tokens"),
+        ({"prompt": ""}, "prompt is empty"),
+    ],
+)
+def test_mistakes_with_a_hugging_face_folder(gpt2, changes, complaint, capsys):
+    assert inspect(**{"model": gpt2, "prompt": "the red ball rolls the", "target": "ball", **changes}) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_revisions_of_one_folder_make_no_sense(gpt2, capsys):

@@ -8,11 +8,12 @@ from torch.nn import functional
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism import intervention
-from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs, text_losses
+from groundscope.mechanism.branches import last_states_without
+from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs, replacement_for, text_losses
 from groundscope.mechanism.causal_table import CAUSAL_FAMILY, adjust_over_checkpoints, causal_table, paired_test
 from groundscope.mechanism.controls import random_heads
 from groundscope.mechanism.criteria import Role
-from groundscope.mechanism.heads import HeadIndex
+from groundscope.mechanism.heads import HeadIndex, under
 from groundscope.mechanism.intervention import (
     Ablation,
     ablate,
@@ -159,6 +160,41 @@ def test_equal_runs_are_computed_once(monkeypatch):
     assert sum(computed) == 3
     assert found[0] == found[2] != found[4]
     assert found[1] == found[3]
+
+
+@pytest.mark.parametrize("mixers", [("attention",) * 3, ("mamba2",) * 3, ("mamba2", "attention", "mamba2")])
+@pytest.mark.parametrize("ablation", list(Ablation))
+def test_runs_that_share_their_lower_layers_are_those_of_a_model_run_whole(mixers, ablation):
+    model, prompts = build(*mixers), build_prompts()
+    index = HeadIndex.of(model)
+    generator = torch.Generator().manual_seed(4)
+    which = torch.randint(PROMPTS, (40,), generator=generator)
+    removed = torch.rand(40, len(index), generator=generator) < 0.25
+    replacement = replacement_for(model, prompts, CausalOptions(ablation=ablation))
+    found = ablate(model, prompts, which, removed, replacement=replacement)
+    for run, prompt in enumerate(which.tolist()):
+        gates = index.gates(removed[run : run + 1], replacement.of_prompts(which[run : run + 1]))
+        with torch.no_grad(), under(model, gates):
+            logits = model(prompts.input_ids[prompt : prompt + 1]).logits[:, -1]
+        expected = functional.cross_entropy(logits, prompts.targets[prompt : prompt + 1])
+        assert found.surprisal[run].item() == pytest.approx(expected.item(), abs=2e-6)
+
+
+def test_what_runs_have_in_common_is_computed_once():
+    model, prompts = build("attention", "attention", "attention"), build_prompts()
+    index = HeadIndex.of(model)
+    sets = torch.zeros(4, len(index), dtype=torch.bool)
+    sets[1, index.position(0, 1)] = sets[2, index.position(0, 1)] = True
+    sets[2, index.position(1, 0)] = sets[3, index.position(2, 2)] = True
+    states = []
+    hooks = [block.norm.register_forward_hook(lambda *args: states.append(len(args[-1]))) for block in model.blocks]
+    with torch.no_grad():
+        last_states_without(
+            model, index, prompts.input_ids[:2], torch.tensor([0, 0, 0, 0, 1]), torch.cat([sets, sets[:1]])
+        )
+    for hook in hooks:
+        hook.remove()
+    assert states == [2, 3, 4], "two prompts; one more without L0H1; one more without L1H0"
 
 
 def test_micro_batches_do_not_matter():

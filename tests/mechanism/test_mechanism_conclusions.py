@@ -22,8 +22,8 @@ def complete(schema, rows):
     return schema.conform(frame.with_columns(pl.lit(None).alias(name) for name in schema.dtypes if name not in rows[0]))
 
 
-def tables(effects, *, seeds=(1, 2), noise=0.02, steps=(0, 100), count=2.0):
-    """``effects``: role -> effect in nats at the last step; at earlier ones it is none."""
+def tables(effects, *, seeds=(1, 2), noise=0.02, steps=(0, 100), count=2.0, with_heads=3, has_some=lambda word: True):
+    """``effects``: role -> effect in nats at the last step, at earlier ones it is none; ``with_heads`` of 3 prompts."""
     rng = np.random.default_rng(0)
     causal, words = [], []
     for seed in seeds:
@@ -33,8 +33,10 @@ def tables(effects, *, seeds=(1, 2), noise=0.02, steps=(0, 100), count=2.0):
                     who = {**identity("t", seed, step), "role": role, "control": control, "ablation": "zero"}
                     causal.append({**who, "mixers": "attention", "effect": "the logits changed"})
                     for word in WORDS:
-                        change = (effect if step == steps[-1] else 0.0) + rng.normal(0, noise)
-                        row = {"word": word, "n_prompts": 3, "mean_count": count, "difference_nats": change}
+                        here = with_heads if has_some(word) else 0
+                        change = ((effect if step == steps[-1] else 0.0) + rng.normal(0, noise)) * here / 3
+                        row = {"word": word, "n_prompts": 3, "n_with_heads": here, "mean_count": count * here / 3}
+                        row |= {"difference_nats": change}
                         words.append({**who, **row, "gain_difference_nats": -change / 2})
     return complete(CAUSAL, causal), CAUSAL_WORDS.frame(words)
 
@@ -60,6 +62,29 @@ def test_what_is_merely_not_seen_is_not_shown_to_be_absent():
     found = mechanism_conclusions(*tables({"aggregate": 0.0, "gather": 0.0}, noise=1.5))
     assert not any(row["holds"] for row in of(found, "gather_heads_do_not_matter"))
     assert not any(row["holds"] for row in of(found, "gather_heads_matter"))
+
+
+def test_gather_heads_that_are_rare_are_judged_where_they_are():
+    every_third = {"w0", "w3", "w6", "w9", "w12", "w15", "w18", "w21", "w24", "w27"}
+    made = tables({"aggregate": 0.4, "gather": 0.3}, with_heads=1, has_some=lambda word: word in every_third)
+    assert made[1].filter(role="gather", step=100)["difference_nats"].mean() < 0.05, (
+        "over all prompts it looks like none"
+    )
+    found = mechanism_conclusions(*made, negligible_nats=0.05)
+    for row in of(found, "gather_heads_do_not_matter"):
+        assert row["estimate"] == pytest.approx(0.3, abs=0.02)
+        assert row["n_words"] == 10
+        assert not row["holds"]
+    assert all(row["holds"] for row in of(found, "gather_heads_matter"))
+    for row in of(found, "aggregate_heads_matter"):  # the paper's column: over all prompts
+        assert row["estimate"] == pytest.approx(0.4 / 9, abs=0.01)
+
+
+def test_heads_of_a_single_word_are_too_few():
+    made = tables({"aggregate": 0.4, "gather": 0.0}, with_heads=2, has_some=lambda word: word == "w3")
+    for row in of(mechanism_conclusions(*made), "gather_heads_do_not_matter"):
+        assert row["note"] == "4 of 180 prompts have gather heads, of too few words to be tested"
+        assert row["holds"] is row["estimate"] is None
 
 
 def test_a_single_seed_is_tested_over_words():

@@ -1,5 +1,7 @@
 """The one gate: what it does to each mixer, what it refuses, and that it leaves no trace."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -105,6 +107,34 @@ def test_each_example_has_its_own_gate(model, layer):
     assert_close(found[0], run(model)[0], atol=1e-6, rtol=1e-5)
     with gated(model, {layer: Gate(values[1:])}):
         assert_close(found[1], model(IDS[1:]).logits[0], atol=1e-6, rtol=1e-5)
+
+
+REMOVED = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]])[:, :, None, None].float()
+OFFSET = torch.randn(3, HEADS, TIME, 8, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        Gate(REMOVED, offset=OFFSET),
+        Gate(REMOVED, offset=OFFSET[:, :, :1]),
+        Gate(REMOVED),
+        Gate(REMOVED.expand(3, HEADS, TIME, TIME)),
+        Gate(REMOVED, rows=torch.tensor([2, TIME - 1])),
+        Gate(REMOVED, watch_output=lambda output: None),
+    ],
+    ids=["offset", "constant offset", "removal", "written out", "rows", "watched"],
+)
+def test_runs_of_one_example_and_the_end_alone_are_the_same_numbers(model, layer, gate):
+    mixer, x = model.mixers[layer], torch.randn(BATCH, TIME, 32, generator=torch.Generator().manual_seed(3))
+    of = torch.tensor([1, 0, 1])
+    with torch.no_grad():
+        with gated(model, {layer: gate}):
+            one_each = mixer(x[of])
+        with gated(model, {layer: replace(gate, example=of)}):
+            assert_close(mixer(x), one_each, atol=1e-6, rtol=1e-5)
+            assert_close(mixer.at_the_end(x), one_each[:, -1], atol=1e-6, rtol=1e-5)
+        assert_close(mixer.at_the_end(x), mixer(x)[:, -1], atol=1e-6, rtol=1e-5)
 
 
 def test_zero_and_the_outputs_as_offset_change_nothing(model, layer):

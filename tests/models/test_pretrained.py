@@ -244,6 +244,8 @@ def test_models_of_another_kind_are_refused(tmp_path):
         ("SAVED", {"revision": "step1000"}, "is a folder: it has no revision"),
         ("SAVED", {"dtype": "float23"}, "Did you mean 'float32'"),
         ("SAVED", {"device": "gpu"}, "no device 'gpu'"),
+        ("SAVED", {"device": "cuda:63"}, "no device 'cuda:63' here"),
+        ("SAVED", {"device": "meta"}, "no device 'meta' here"),
         ("EMPTY", {}, "it has no config.json"),
     ],
 )
@@ -284,11 +286,20 @@ def test_a_ground_of_several_pieces_has_all_their_positions(tokenizer):
     assert word_prompt(tokenizer, "I saw a hippopotamus the", "ball", "hippopotamus").ground == (4, 5, 6)
 
 
+def test_a_ground_is_a_word_before_it_is_a_part_of_one(tokenizer):
+    assert word_prompt(tokenizer, "I saw hippo hippopotamus the", "ball", "hippo").ground == (3,)
+    assert word_prompt(tokenizer, "I saw a hippopotamus the", "ball", "hippo").ground == (4,)
+
+
 def test_texts_that_cannot_be_scored_are_refused(tokenizer):
     with pytest.raises(ModelError, match="does not hold the ground 'horse'"):
         word_prompt(tokenizer, "I saw a", "ball", "horse")
     with pytest.raises(ModelError, match="does not cut ' ' off"):
         word_prompt(tokenizer, "I saw a", " ")
+    with pytest.raises(ModelError, match="target is empty"):
+        word_prompt(tokenizer, "I saw a", "")
+    with pytest.raises(ModelError, match=r"does not know 'zebra': it reads \['<unk>'\]"):
+        word_prompt(tokenizer, "I saw a", "zebra")
     with pytest.raises(ModelError, match="without a tokenizer"):
         word_prompt(None, "I saw a", "ball")
 

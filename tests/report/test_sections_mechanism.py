@@ -230,6 +230,8 @@ def test_verdicts_follow_the_tests() -> None:
     assert found["Aggregate heads matter"] is Verdict.FAILS
     assert found["Gather heads do not matter"] is Verdict.FAILS
     assert found["Grounding concentrates in the middle layers"] is Verdict.UNTESTED
+    slight = {"gather_heads_do_not_matter": (0.04, False, False), "gather_heads_matter": (0.04, True, True)}
+    assert judged(**weak, **slight)["Gather heads do not matter"] is Verdict.UNCLEAR, "a rise within the margin"
 
 
 def test_a_model_without_heads_does_not_test_the_claims() -> None:

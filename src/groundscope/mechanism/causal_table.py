@@ -66,6 +66,7 @@ CAUSAL_WORDS = TableSchema(
         Column("ablation", pl.String(), "what stood in for the removed heads' outputs: zero, mean or resample"),
         Column("word", pl.String(), "the target"),
         Column("n_prompts", pl.Int64(), "prompts averaged over"),
+        Column("n_with_heads", pl.Int64(), "of these, prompts with heads of the role; the others' differences are 0"),
         Column("mean_count", pl.Float64(), "heads found per prompt"),
         Column("difference_nats", pl.Float64(), "surprisal without the heads found minus without control heads"),
         Column("gain_difference_nats", pl.Float64(), "G without the heads found minus G without control heads; null "
@@ -111,6 +112,7 @@ def causal_words_table(
             drawn = runs.drawn(role, control)
             columns = {
                 "word": [words[target] for target in runs.targets.tolist()],
+                "n_with_heads": runs.removed[:, found].any(axis=1),
                 "mean_count": runs.removed[:, found].sum(axis=1),
                 "difference_nats": runs.match[:, found] - runs.match[:, drawn].mean(axis=1),
                 "gain_difference_nats": gain[:, found] - gain[:, drawn].mean(axis=1),
@@ -119,7 +121,9 @@ def causal_words_table(
             per_word = (
                 pl.DataFrame(columns)
                 .group_by("word", maintain_order=True)
-                .agg(pl.len().alias("n_prompts"), pl.exclude("word").mean())
+                .agg(
+                    pl.len().alias("n_prompts"), pl.col("n_with_heads").sum(), pl.exclude("word", "n_with_heads").mean()
+                )
             )
             frames.append(
                 CAUSAL_WORDS.conform(

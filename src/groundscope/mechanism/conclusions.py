@@ -44,6 +44,9 @@ _COLUMNS = (
 MECHANISM_CONCLUSIONS = TableSchema("mechanism_conclusions", "one claim about the heads of one architecture", _COLUMNS)
 LENS_CONCLUSIONS = TableSchema("lens_conclusions", "one claim about the layers of one architecture", _COLUMNS)
 
+WHERE_FOUND = "difference_where_found_nats"
+"""Column of the mean difference over the prompts that have heads of the role."""
+
 _NO_ROW = dict.fromkeys((column.name for column in _COLUMNS), None)
 
 
@@ -64,8 +67,12 @@ def mechanism_conclusions(
     - ``aggregate_heads_carry_grounding``: G falls more without them than without control heads.
     - ``gather_heads_do_not_matter``: the change is smaller than ``negligible_nats`` either way.
 
-    A model without heads, or in which none was found, gets rows without an estimate and a note that says so.
+    What is said of gather heads is about the prompts that have some: averaged over all prompts, as the paper's columns
+    are, heads that are rare enough would never matter. A model without heads, or in which too few were found, gets rows
+    without an estimate and a note that says so.
     """
+    where_found = pl.col("difference_nats") * pl.col("n_prompts") / pl.col("n_with_heads")
+    causal_words = causal_words.with_columns(pl.when(pl.col("n_with_heads") > 0).then(where_found).alias(WHERE_FOUND))
     rows = []
     for (arch,), of_arch in causal.group_by("arch", maintain_order=True):
         step = _last_common_step(of_arch)
@@ -123,20 +130,25 @@ def _claims_of(
 ) -> list[dict[str, Any]]:
     change, loss_of_gain = f"{role.value}_heads_matter", f"{role.value}_heads_carry_grounding"
     none = f"{role.value}_heads_do_not_matter"
+    changed = "difference_nats" if role is Role.AGGREGATE else WHERE_FOUND
     tests: dict[str, tuple[str, Callable[[np.ndarray], dict[str, Any]]]] = {
-        change: ("difference_nats", lambda values: _difference(values, confidence, seed)),
+        change: (changed, lambda values: _difference(values, confidence, seed)),
         loss_of_gain: ("gain_difference_nats", lambda values: _difference(-values, confidence, seed)),
-        none: ("difference_nats", lambda values: _equivalence(values, negligible, confidence)),
+        none: (WHERE_FOUND, lambda values: _equivalence(values, negligible, confidence)),
     }
     tests.pop(none if role is Role.AGGREGATE else loss_of_gain)
     rows = []
     for claim, (column, test) in tests.items():
         row = _NO_ROW | who | {"claim": claim, "note": note, "mean_count": words["mean_count"].mean()}
-        if not note and words[column].null_count():
+        if not note and column == "gain_difference_nats" and words[column].null_count():
             row["note"] = "the prompts have no mismatches (mechanism.prompts.mismatches)"
         if not row["note"]:
             values = _words_by_seeds(words, column)
-            row |= {"n_words": values.shape[0], "n_seeds": values.shape[1]} | test(values)
+            if len(values) < 2:
+                some, of = words["n_with_heads"].sum(), words["n_prompts"].sum()
+                row["note"] = f"{some} of {of} prompts have {role.value} heads, of too few words to be tested"
+            else:
+                row |= {"n_words": values.shape[0], "n_seeds": values.shape[1]} | test(values)
         rows.append(row)
     return rows
 
@@ -179,8 +191,13 @@ def _mean(values: Float[np.ndarray, "word seed"]) -> tuple[float, float, float, 
 
 
 def _words_by_seeds(table: pl.DataFrame, column: str) -> Float[np.ndarray, "word seed"]:
-    """A complete table: words that not every seed has are left out."""
-    wide = table.pivot(on="seed", index="word", values=column, sort_columns=True).drop_nulls().sort("word")
+    """A complete table: words that not every seed with values has are left out."""
+    wide = (
+        table.drop_nulls(column)
+        .pivot(on="seed", index="word", values=column, sort_columns=True)
+        .drop_nulls()
+        .sort("word")
+    )
     return wide.drop("word").to_numpy()
 
 

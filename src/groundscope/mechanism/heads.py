@@ -76,11 +76,7 @@ class HeadIndex:
             raise AnalysisError(f"There is no head {head_name(layer, head)} among {len(self)} heads.")
         return int(found[0])
 
-    def gates(
-        self,
-        removed: Bool[Tensor, "run head"],
-        replacement: Outputs | None = None,
-    ) -> dict[int, Gate]:
+    def gates(self, removed: Bool[Tensor, "run head"], replacement: Outputs | None = None) -> dict[int, Gate]:
         """Return the gates that take each run's heads out, at all positions.
 
         A removed head's output is zero, or what ``replacement`` (layer -> heads' outputs) holds for it. Layers of
@@ -89,12 +85,22 @@ class HeadIndex:
         gates = {}
         for layer in self.chosen_layers:
             out = removed[:, self.of_layer(layer)]
-            if not bool(out.any()):
-                continue
-            out = out[:, :, None, None]
-            offset = None if replacement is None else replacement[layer] * out
-            gates[layer] = Gate(values=(~out).float(), offset=offset)
+            if bool(out.any()):
+                gates[layer] = removing(out, None if replacement is None else replacement[layer])
         return gates
+
+
+def removing(
+    removed: Bool[Tensor, "run head"],
+    replacement: Float[Tensor, "#run head #time d_head"] | None = None,
+    example: Int[Tensor, " run"] | None = None,
+) -> Gate:
+    """Return one layer's gate that takes each run's heads out and puts ``replacement`` (None: zero) in their place.
+
+    ``example`` says which example of the batch each run is of, where several are of one.
+    """
+    out = removed[:, :, None, None]
+    return Gate(values=(~out).float(), offset=None if replacement is None else replacement * out, example=example)
 
 
 def head_name(layer: int, head: int) -> str:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import ModelError
 from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.inspect import Inspection, inspect_prompt
 from groundscope.mechanism.lens_files import load_lens, tensor_sha256
 from groundscope.models.base import LanguageModel
-from groundscope.models.hub import from_pretrained
+from groundscope.models.hub import device_named, dtype_named, from_pretrained
 from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.wording import Wording, word_listed, word_prompt
 from groundscope.trajectory.checkpoints import Trajectory
@@ -74,7 +76,9 @@ def subjects_of(
     """
     folder = Path(model)
     if (folder / "run.json").is_file():
-        return _trained(folder, [revision] if revision else list(revisions), count, device)
+        return _trained(
+            folder, [revision] if revision else list(revisions), count, device_named(device), dtype_named(dtype)
+        )
     if revisions or count:
         if folder.is_dir():
             raise ModelError(f"{folder} is one model; revisions are those of a repository or of a training's folder.")
@@ -106,7 +110,9 @@ def inspect_subjects(subjects: Sequence[Subject], question: Question) -> Iterato
         yield Answer(subject, found, tensor_sha256(model.unembedding), token)
 
 
-def _trained(run: Path, steps: Sequence[str], count: int | None, device: str) -> list[Subject]:
+def _trained(
+    run: Path, steps: Sequence[str], count: int | None, device: torch.device, dtype: torch.dtype
+) -> list[Subject]:
     trajectory = Trajectory.open(run)
     checkpoints = list(trajectory.checkpoints)
     if steps:
@@ -119,7 +125,7 @@ def _trained(run: Path, steps: Sequence[str], count: int | None, device: str) ->
         last = len(checkpoints) - 1
         checkpoints = [checkpoints[round(i * last / max(1, count - 1))] for i in range(count)]
     return [
-        Subject(str(run), f"step{one.step}", lambda one=one: one.load().to(device))  # type: ignore[arg-type]
+        Subject(str(run), f"step{one.step}", lambda one=one: one.load().to(device, dtype))  # type: ignore[arg-type]
         for one in checkpoints
     ]
 

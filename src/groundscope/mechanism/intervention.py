@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
+from groundscope.mechanism.branches import last_states_without
 from groundscope.mechanism.heads import HeadIndex, Outputs, analysing, under
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
-from groundscope.mechanism.readout import last_states, states_before, states_from, target_surprisal
+from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
 from groundscope.models.gate import Gate
 from groundscope.models.language_model import GroundedLM
@@ -132,7 +133,7 @@ def ablate(
     """Return the target's surprisal with heads removed: run ``r`` is prompt ``which[r]`` without ``removed[r]``.
 
     The head axis is that of `HeadIndex.of(model)`. A run without removed heads is the original model. Equal runs are
-    computed once; those of a model of ours begin at the lowest layer that loses a head. ``replacement`` (None: zeros)
+    computed once, and what runs of a model of ours have in common as well (`branches`). ``replacement`` (None: zeros)
     says what stands in. Raises RunError when one run alone does not fit into memory and AnalysisError when ``removed``
     does not have one column per head.
     """
@@ -142,7 +143,7 @@ def ablate(
     replacement = replacement or zero_outputs()
     prompts = prompts.to(model.unembedding.device)
     size = micro_batch(_bytes_per_run(model, prompts.time), model.unembedding.device, budget)
-    runs, back = _distinct(index, which, removed)
+    runs, back = _distinct(which, removed)
     with analysing(model), torch.no_grad():
         plain = torch.cat(in_micro_batches(lambda part: last_states(model, prompts[part]), len(prompts), size))
 
@@ -181,18 +182,14 @@ def _run(
     device = plain.device
     involved, place = which.unique(return_inverse=True)
     outputs = replacement.of_prompts(involved)
-    if outputs is not None:
-        outputs = {layer: o if len(o) == 1 else o[place.to(device)] for layer, o in outputs.items()}
-    gates = index.gates(removed.to(device), outputs)
     here, before = prompts[which.to(device)], plain[which.to(device)]
-    last = before
-    if gates and isinstance(model, GroundedLM) and not prompts.extras:
-        lowest = min(gates)
-        entering = states_before(model, prompts.input_ids[involved.to(device)], lowest)
-        with under(model, gates):
-            last = states_from(model, entering[place.to(device)], lowest)
-    elif gates:
-        with under(model, gates):
+    if isinstance(model, GroundedLM) and not prompts.extras:
+        ids = prompts.input_ids[involved.to(device)]
+        last = last_states_without(model, index, ids, place, removed, outputs)
+    else:
+        if outputs is not None:
+            outputs = {layer: o if len(o) == 1 else o[place.to(device)] for layer, o in outputs.items()}
+        with under(model, index.gates(removed.to(device), outputs)):
             last = last_states(model, here)
     scale = before.abs().amax(dim=1)
     changed = (last - before).abs().amax(dim=1) > CHANGED[before.element_size()] * scale
@@ -200,12 +197,10 @@ def _run(
 
 
 def _distinct(
-    index: HeadIndex, which: Int[Tensor, " run"], removed: Bool[Tensor, "run head"]
+    which: Int[Tensor, " run"], removed: Bool[Tensor, "run head"]
 ) -> tuple[tuple[Int[Tensor, " distinct"], Bool[Tensor, "distinct head"]], Int[Tensor, " run"]]:
-    """The runs that differ, by the lowest layer that loses a head and by prompt; for each run which of them it is."""
-    out = removed.numpy()
-    lowest = np.where(out, index.layers, np.iinfo(np.int64).max).min(axis=1, initial=np.iinfo(np.int64).max)
-    key = np.concatenate([lowest[:, None], which.numpy()[:, None], np.packbits(out, axis=1)], axis=1)
+    """The runs that differ, prompt by prompt and alike in their lower layers; for each run which of them it is."""
+    key = np.concatenate([which.numpy()[:, None], np.packbits(removed.numpy(), axis=1)], axis=1)
     _, first, back = np.unique(key, axis=0, return_index=True, return_inverse=True)
     first = torch.from_numpy(first)
     return (which[first], removed[first]), torch.from_numpy(back.reshape(-1))

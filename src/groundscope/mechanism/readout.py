@@ -1,7 +1,7 @@
 """From prompts to the target's surprisal: only the layers and positions that matter for it are computed.
 
-What follows the mixer in the last layer, the final norm and the vocabulary see the last position alone; and a run in
-which nothing below some layer was changed begins there. Models of ours take both short cuts, wrapped ones run whole.
+What follows the mixer in the last layer, the final norm and the vocabulary see the last position alone. Models of
+ours take this short cut, wrapped ones run whole.
 """
 
 import torch
@@ -18,34 +18,16 @@ def last_states(model: LanguageModel, prompts: PromptBatch) -> Float[Tensor, "pr
     """Return the state after the final norm at each prompt's last position."""
     if not isinstance(model, GroundedLM) or prompts.extras:
         return model.hidden(prompts.input_ids, **prompts.extras)[:, -1]  # type: ignore[call-arg]
-    return states_from(model, model.embed(prompts.input_ids), 0)
-
-
-def states_before(
-    model: GroundedLM, input_ids: Int[Tensor, "prompt time"], layer: int
-) -> Float[Tensor, "prompt time d_model"]:
-    """Return what enters ``layer``."""
-    state = model.embed(input_ids)
-    for block in model.blocks[:layer]:
+    state = model.embed(prompts.input_ids)
+    for block in model.blocks[:-1]:
         state = block(state)
-    return state
+    last: Block = model.blocks[-1]  # type: ignore[assignment]
+    return model.final_norm(after_mixing(last, state[:, -1] + last.mixer.at_the_end(last.norm(state))))
 
 
-def states_from(
-    model: GroundedLM, state: Float[Tensor, "prompt time d_model"], layer: int
-) -> Float[Tensor, "prompt d_model"]:
-    """Return the last position's state after the final norm, given what enters ``layer``."""
-    for block in model.blocks[layer:-1]:
-        state = block(state)
-    return model.final_norm(_at_the_end(model.blocks[-1], state))  # type: ignore[arg-type]
-
-
-def _at_the_end(block: Block, state: Float[Tensor, "prompt time d_model"]) -> Float[Tensor, "prompt d_model"]:
-    """``block(state)[:, -1]``: only the mixer needs the other positions."""
-    mixed = state[:, -1] + block.mixer(block.norm(state))[:, -1]
-    if block.mlp is None or block.mlp_norm is None:
-        return mixed
-    return mixed + block.mlp(block.mlp_norm(mixed))
+def after_mixing(block: Block, state: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+    """Return what leaves ``block``, given the residual stream after its mixer: the MLP sees each position alone."""
+    return state if block.mlp is None or block.mlp_norm is None else state + block.mlp(block.mlp_norm(state))
 
 
 def read_logits(model: LanguageModel, states: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape vocab"]:

@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from groundscope.models.causal import causal_attention
 from groundscope.models.gate import Mixer, mix
@@ -24,7 +25,7 @@ class Attention(Mixer):
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
 
-    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "run time d_model"]:
         """Mix positions; every position sees itself and what came before."""
         batch, time, d_model = x.shape
         heads = self.qkv(x).view(batch, time, 3, self.n_heads, d_model // self.n_heads)
@@ -36,7 +37,24 @@ class Attention(Mixer):
             matrix=lambda rows: attention_matrix(query, key, rows),
             values=value,
         )
-        return self.out(mixed.transpose(1, 2).reshape(batch, time, d_model))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def at_the_end(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "run d_model"]:
+        """Return ``self(x)[:, -1]``: all positions are keys and values there, and only the last one asks."""
+        if self.gate is not None and not self.gate.is_removal:
+            return super().at_the_end(x)
+        batch, time, d_model = x.shape
+        (ask, tell), (ask_bias, tell_bias) = (part.tensor_split([d_model]) for part in (self.qkv.weight, self.qkv.bias))
+        query = functional.linear(x[:, -1], ask, ask_bias).view(batch, self.n_heads, 1, -1)
+        told = functional.linear(x, tell, tell_bias).view(batch, time, 2, self.n_heads, -1)
+        key, value = told.permute(2, 0, 3, 1, 4)
+        mixed = mix(
+            None if self.gate is None else self.gate.at_the_end,
+            fused=lambda: functional.scaled_dot_product_attention(query, key, value),
+            matrix=lambda _: attention_matrix(query, key),
+            values=value,
+        )
+        return self.out(mixed.flatten(1))
 
 
 def attention_matrix(

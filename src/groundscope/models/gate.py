@@ -7,7 +7,7 @@ for a gate that is not there: without one the mixer's fused path runs and ``M`` 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -30,11 +30,23 @@ class Gate:
     offset: Float[Tensor, "#batch #head #row d_head"] | None = None  # added to the heads' outputs at `rows`
     watch: Callable[[Tensor], None] | None = None  # sees M at `rows` [batch, head, row, key] before the gate
     watch_output: Callable[[Tensor], None] | None = None  # sees M v at `rows` [batch, head, row, d_head]
+    example: Int[Tensor, " run"] | None = None  # where a GroundedLM's mixer is run by itself: several runs may share an
+    # example's M; the batch axis of the gate and of what the mixer returns is then runs, and run i is of example[i]
 
     @property
     def commutes(self) -> bool:
         """Whether it is constant over keys and nobody watches M: then scaling the outputs is the same as gating M."""
         return self.values.shape[-1] == 1 and self.watch is None
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether it does nothing but put something else in the place of whole heads' outputs, at all positions."""
+        return self.commutes and self.values.shape[-2] == 1 and self.rows is None and self.watch_output is None
+
+    @property
+    def at_the_end(self) -> "Gate":
+        """A removal's gate for outputs at the last position alone."""
+        return self if self.offset is None else replace(self, offset=self.offset[:, :, -1:])
 
 
 class Mixer(nn.Module):
@@ -42,6 +54,10 @@ class Mixer(nn.Module):
 
     gate: Gate | None = None
     n_heads: int
+
+    def at_the_end(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "run d_model"]:
+        """Return ``self(x)[:, -1]``; a mixer may compute less for it."""
+        return self(x)[:, -1]
 
 
 @runtime_checkable
@@ -99,15 +115,18 @@ def mix(
     fused: Callable[[], Tensor],
     matrix: Callable[[Tensor | None], Tensor],
     values: Float[Tensor, "batch head time d_head"],
-) -> Float[Tensor, "batch head time d_head"]:
+) -> Float[Tensor, "run head row d_head"]:
     """Mix ``values`` under a gate: the one meaning of a gate, shared by all mixers.
 
-    ``fused()`` returns ``M v`` [batch, head, time, d_head] without building M; ``matrix(rows)`` returns M
-    [batch, head, row, key] at those query rows (None: all), zero above the diagonal. Raises ModelError when the
-    gate's shape does not fit.
+    ``fused()`` returns ``M v`` [batch, head, row, d_head] without building M, at all positions unless the mixer was
+    asked for fewer; ``matrix(rows)`` returns M [batch, head, row, key] at those query rows (None: all), zero above
+    the diagonal. Raises ModelError when the gate's shape does not fit.
     """
     if gate is None:
         return fused()
+    if gate.example is not None:
+        run, once = gate.example, replace(gate, example=None)
+        return mix(once, fused=lambda: fused()[run], matrix=lambda rows: matrix(rows)[run], values=values[run])
     _check_shapes(gate, values)
     if gate.rows is None:
         return _mix_rows(gate, fused, matrix, values)

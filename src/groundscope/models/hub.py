@@ -37,19 +37,18 @@ def from_pretrained(
     Raises ModelError when there is no such model or revision, when it cannot be had offline, when its files are
     damaged or lack weights (transformers would invent them), and when it is not a causal language model.
     """
-    if dtype not in DTYPES:
-        raise ModelError(f"Unknown dtype '{dtype}'; choose from {list(DTYPES)}.{did_you_mean(dtype, DTYPES)}")
+    number = dtype_named(dtype)
     folder = Path(name_or_path)
     if folder.is_dir() and revision is not None:
         raise ModelError(f"{folder} is a folder: it has no revision '{revision}' (repositories on a hub have).")
     if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
         raise ModelError(f"{folder} is no model: it has no {CONFIG_NAME}. Give the folder of one checkpoint.")
     if _is_ours(folder):
-        model: LanguageModel = load_model(folder).to(DTYPES[dtype])  # type: ignore[arg-type]
+        model: LanguageModel = load_model(folder).to(number)  # type: ignore[arg-type]
     else:
-        loaded = _load(str(name_or_path), revision, DTYPES[dtype])
+        loaded = _load(str(name_or_path), revision, number)
         model = PretrainedLM(loaded, load_tokenizer(str(name_or_path), revision))
-    return model.to(_device(device)).eval()  # type: ignore[arg-type]
+    return model.to(device_named(device)).eval()  # type: ignore[arg-type]
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase | None:
@@ -123,10 +122,20 @@ def _first(error: Exception) -> str:
     return line if len(line) <= 200 else line[:200] + "..."
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def dtype_named(name: str) -> torch.dtype:
+    """Return a kind of number by its name; raises ModelError for one that models are not loaded in."""
+    if name not in DTYPES:
+        raise ModelError(f"Unknown dtype '{name}'; choose from {list(DTYPES)}.{did_you_mean(name, DTYPES)}")
+    return DTYPES[name]
+
+
+def device_named(name: str) -> torch.device:
+    """Return a device by its name, "auto" being the GPU where there is one; raises ModelError where torch has none."""
     try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ModelError(f"There is no device '{name}'; use auto, cpu, cuda or cuda:0.") from None
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # by build of torch and kind of device
+        raise ModelError(
+            f"There is no device '{name}' here ({_first(error)}); use auto, cpu, or cuda where there is one."
+        ) from None
+    return device

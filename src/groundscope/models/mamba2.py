@@ -49,23 +49,53 @@ class Mamba2(Mixer):
         self.norm_weight = nn.Parameter(torch.ones(inner))
         self.out = nn.Linear(inner, d_model, bias=False)
 
-    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "batch time d_model"]:
+    def forward(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "run time d_model"]:
         """Mix positions; every position sees itself and what came before."""
-        batch, time, _ = x.shape
-        group_width = self.n_groups * self.d_state
-        z, convolved, dt = self.project(x).split([self.inner, self.inner + 2 * group_width, self.n_heads], dim=-1)
-        convolved = causal_conv_silu(convolved, self.conv_weight, self.conv_bias)
-        values, b, c = convolved.split([self.inner, group_width, group_width], dim=-1)
-        values = values.reshape(batch, time, self.n_heads, self.d_head)
-        b, c = (part.reshape(batch, time, self.n_groups, self.d_state) for part in (b, c))
-        dt = functional.softplus(dt.float() + self.dt_bias)
-        a = -self.A_log.float().exp()
+        z, convolved, dt = self.project(x).split([self.inner, len(self.conv_bias), self.n_heads], dim=-1)
+        values, dt, a, b, c = self._parts(convolved, dt)
         mixed = mix(
             self.gate,
             fused=lambda: ssd(values, dt, a, b, c, self.chunk).transpose(1, 2),
             matrix=lambda rows: ssd_matrix(dt, a, b, c, rows),
             values=values.transpose(1, 2),
         ).transpose(1, 2)
+        return self._put_out(mixed, values, z)
+
+    def at_the_end(self, x: Float[Tensor, "batch time d_model"]) -> Float[Tensor, "run d_model"]:
+        """Return ``self(x)[:, -1]``: M has one row there, and nothing after it sees another position."""
+        if self.gate is not None and not self.gate.is_removal:
+            return super().at_the_end(x)
+        output_gate, others = self.project.weight.tensor_split([self.inner])
+        values, dt, a, b, c = self._parts(*functional.linear(x, others).split([len(self.conv_bias), self.n_heads], -1))
+        at_end, last = values.transpose(1, 2), torch.tensor([x.shape[1] - 1], device=x.device)
+        mixed = mix(
+            None if self.gate is None else self.gate.at_the_end,
+            fused=lambda: ssd_matrix(dt, a, b, c, last).to(at_end.dtype) @ at_end,
+            matrix=lambda _: ssd_matrix(dt, a, b, c, last),
+            values=at_end,
+        ).transpose(1, 2)
+        return self._put_out(mixed, values[:, -1:], functional.linear(x[:, -1:], output_gate))[:, 0]
+
+    def _parts(
+        self, convolved: Float[Tensor, "batch time channel"], dt: Float[Tensor, "batch time head"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What is mixed and what M is made of, from their projections: values by head, dt, a, B and C by group."""
+        group_width = self.n_groups * self.d_state
+        convolved = causal_conv_silu(convolved, self.conv_weight, self.conv_bias)
+        values, b, c = convolved.split([self.inner, group_width, group_width], dim=-1)
+        values = values.unflatten(-1, (self.n_heads, self.d_head))
+        b, c = (part.unflatten(-1, (self.n_groups, self.d_state)) for part in (b, c))
+        return values, functional.softplus(dt.float() + self.dt_bias), -self.A_log.float().exp(), b, c
+
+    def _put_out(
+        self,
+        mixed: Float[Tensor, "run time head d_head"],
+        values: Float[Tensor, "batch time head d_head"],
+        z: Float[Tensor, "batch time inner"],
+    ) -> Float[Tensor, "run time d_model"]:
+        """What does not pass M: the skip ``D x``, the output gate, the norm and the projection."""
+        if self.gate is not None and self.gate.example is not None:
+            values, z = values[self.gate.example], z[self.gate.example]
         y = torch.addcmul(mixed, values, self.D[:, None].to(values.dtype)).flatten(2) * functional.silu(z)
         grouped = y.unflatten(-1, (self.n_groups, -1))
         normed = rms_norm(grouped, self.norm_weight.view(self.n_groups, -1), self.norm_eps)

@@ -158,7 +158,15 @@ class PretrainedLM(LanguageModel):
         return self.model.get_output_embeddings()  # type: ignore[return-value]
 
     def _decode(self, input_ids: Tensor) -> Tensor:
-        return self.anatomy.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        try:
+            return self.anatomy.decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+        except IndexError:  # on the CPU only, as in our own models
+            config = self.config.get_text_config()
+            most = getattr(config, "max_position_embeddings", "an unknown number of")
+            raise ModelError(
+                f"This {type(self.model).__name__} cannot read {input_ids.shape[1]} tokens with ids up to "
+                f"{int(input_ids.max())}: it has {most} positions and {config.vocab_size} tokens. Shorten the prompt."
+            ) from None
 
     def _asking(self) -> AbstractContextManager[None]:
         gates = {mixer.attention: mixer.gate for mixer in self._mixers if mixer.gate is not None}

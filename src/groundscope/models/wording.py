@@ -1,5 +1,6 @@
 """Text to token ids for scoring, with the conventions said aloud: start token, space, words of several pieces."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from groundscope.errors import ModelError, did_you_mean
+
+EMPTY = "The prompt is empty: a model that is told nothing predicts nothing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +36,22 @@ def word_prompt(
 
     Special tokens are those that the tokenizer itself puts in front; none are put behind. Target and prompt are cut
     together, as running text, with one space between them unless the prompt ends in white space or is empty.
-    ``ground`` is a piece of the prompt's text; where it stands there more than once, its last occurrence counts.
+    ``ground`` is a piece of the prompt's text; where it stands there more than once, its last occurrence counts, and
+    one that is a word by itself before one inside another word ("art" is not looked for in "party").
 
     A target of several pieces has the surprisal of their chain, ``sum_k -ln P(piece_k | prompt, pieces before)``:
     "sum" allows it, "refuse" raises ModelError that shows the pieces. Also raises ModelError for a model without
-    tokenizer, a target that merges with the prompt's end, and a ground that the prompt does not hold.
+    tokenizer, an empty prompt where nothing is put in front, a target that is empty, unknown or merges with the
+    prompt's end, and a ground that the prompt does not hold.
     """
+    if not target:
+        raise ModelError("The target is empty: name the word that should come next.")
     if tokenizer is None:
         raise ModelError("This model came without a tokenizer that can be read; text cannot be turned into tokens.")
     front = _specials_in_front(tokenizer)
     ids = front + _cut(tokenizer, prompt)
+    if not ids:
+        raise ModelError(EMPTY)
     space = "" if not prompt or prompt[-1].isspace() else " "
     whole = front + _cut(tokenizer, prompt + space + target)
     if whole[: len(ids)] != ids or len(whole) == len(ids):
@@ -51,6 +60,8 @@ def word_prompt(
             "End the prompt at a word, without the space."
         )
     following = whole[len(ids) :]
+    if tokenizer.unk_token_id in following and target != tokenizer.unk_token:
+        raise ModelError(f"The tokenizer does not know '{target}': it reads {_show(tokenizer, following)}.")
     if len(following) > 1 and target_pieces == "refuse":
         raise ModelError(
             f"The tokenizer cuts '{target}' into {len(following)} pieces, {_show(tokenizer, following)}. Choose a word "
@@ -70,10 +81,12 @@ def word_listed(tokens: Sequence[str], prompt: str, target: str, ground: str | N
     """Turn a prompt written as tokens of a vocabulary (``<CHI> a<ENV> horse<ENV> ...``, by spaces) into ids.
 
     ``tokens`` are the vocabulary's in the order of their ids. The last occurrence of ``ground`` counts. Raises
-    ModelError for a token that the vocabulary does not hold and for a ground that the prompt does not.
+    ModelError for an empty prompt, a token that the vocabulary does not hold and a ground that the prompt does not.
     """
     ids = {token: position for position, token in enumerate(tokens)}
     pieces = prompt.split()
+    if not pieces:
+        raise ModelError(EMPTY)
     for token in (*pieces, target):
         if token not in ids:
             raise ModelError(f"The vocabulary has no '{token}'.{did_you_mean(token, ids)}")
@@ -102,7 +115,8 @@ def _specials_in_front(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _positions(tokenizer: PreTrainedTokenizerBase, prompt: str, ground: str, shift: int) -> tuple[int, ...]:
-    start = prompt.rfind(ground)
+    words = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(ground)}(?!\w)", prompt)]
+    start = words[-1] if words else prompt.rfind(ground)
     if not ground or start < 0:
         raise ModelError(f"The prompt does not hold the ground '{ground}': {prompt!r}.")
     if not tokenizer.is_fast:

@@ -9,7 +9,7 @@ from groundscope.report.sections_mechanism import claims_on_mechanism
 def claims_of(run: Run) -> list[Claim]:
     """Return the claims on behaviour, on co-occurrence removed, and on mechanism, in the paper's order."""
     return [
-        *claims(run.conclusions, run.evidence, run.recurrent, run.negligible),
-        *ablation_claims(run.table("dose"), run.negligible),
+        *claims(run.conclusions, run.evidence, run.recurrent, run.negligible, run.contrasts),
+        *ablation_claims(run.table("dose"), run.negligible, run.table("dose_conclusions")),
         *claims_on_mechanism(run),
     ]

@@ -36,10 +36,11 @@ def mechanism_claims(
         ),
         Claim(
             "Gather heads do not matter",
-            "A claim of no effect: holds when the change is shown to be smaller than a margin (two one-sided tests, "
-            "both controls), fails when surprisal rises significantly and by more than the margin, and is unclear "
-            "otherwise. A model in which no prompt has a gather head does not test it.",
-            _each(heads, _gathers),
+            "A claim of no effect, about the prompts that have gather heads: holds when the change is shown to be "
+            f"smaller than {nats(negligible)} (two one-sided tests, both controls), fails when surprisal rises "
+            "significantly and by more than that, and is unclear otherwise. A model in which hardly a prompt has a "
+            "gather head does not test it.",
+            _each(heads, partial(_gathers, negligible)),
         ),
         Claim(
             "Grounding concentrates in the middle layers",
@@ -82,17 +83,18 @@ def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -
     return sized(statement, _widest(found), negligible, "both")
 
 
-def _gathers(arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
+def _gathers(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
     found = [rows["gather_heads_do_not_matter", control] for control in CONTROLS]
     rises = [rows["gather_heads_matter", control] for control in CONTROLS]
     if note := _note(found):
         return Statement(arch, Verdict.UNTESTED, note)
     against = listing([f"{_value(row)} against {_heads(row)}" for row in found])
     sentence = (
-        f"At step {whole(found[0]['step'])}, removing gather heads changes surprisal by {against} {_support(found)}."
+        f"At step {whole(found[0]['step'])}, in the prompts that have gather heads, removing them changes surprisal by "
+        f"{against} {_support(found)}."
     )
     verdict = Verdict.HOLDS if all(row["holds"] for row in found) else Verdict.UNCLEAR
-    if all(row["holds"] for row in rises) and verdict is not Verdict.HOLDS:
+    if all(row["holds"] and row["estimate"] > negligible for row in rises):
         verdict = Verdict.FAILS
     return Statement(arch, verdict, sentence, f"{_signed(found[0])} nats")
 
