@@ -1,18 +1,22 @@
-"""The documentation's reference pages, written from the code itself: study file, command line, tables, errors.
+"""The documentation's formulas, and its reference pages, written from the code: study file, commands, tables, errors.
 
-MkDocs calls `on_files` (see mkdocs.yml); the pages exist in the built site alone.
+MkDocs calls `on_files` and `on_page_content` (see mkdocs.yml); the pages exist in the built site alone.
 """
 
+import html
 import importlib
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 import groundscope
 from groundscope import errors
@@ -20,6 +24,7 @@ from groundscope.cli import app
 from groundscope.study.config import Study
 from groundscope.tables import SCHEMAS
 
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 QUIET_KEYS = {"title", "description", "$defs"}
 
 
@@ -34,6 +39,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, lines in pages.items():
         files.append(File.generated(config, name, content="\n".join(lines())))
     return files
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Write formulas as MathML, which browsers draw by themselves: nothing is fetched, nothing is run."""
+    return FORMULA.sub(_formula, content)
+
+
+def _formula(match: re.Match[str]) -> str:
+    tex = html.unescape(match[3])
+    return convert(tex, display="block" if match[2] == "[" else "inline")
 
 
 def study_page() -> Iterator[str]:

@@ -42,7 +42,8 @@ Jobs = Annotated[
     typer.Option(
         min=1,
         envvar="GROUNDSCOPE_JOBS",
-        help="Cells computed at once on this machine. Default: one per core, up to four; one with an accelerator.",
+        help="Cells computed at once on this machine. Default: one per core, up to four, as far as memory goes; "
+        "one with an accelerator.",
     ),
 ]
 Threads = Annotated[
@@ -81,7 +82,7 @@ def run(
 ) -> None:
     """Run a study: corpus, training, measurements, tables and the page. Finished work is never done twice."""
     from groundscope.report.page import write_page
-    from groundscope.study.executors import here, on_ray
+    from groundscope.study.executors import here, jobs_here, on_ray
     from groundscope.study.load import load_study
     from groundscope.study.run import plan_run, run_study
     from groundscope.study.selection import Selection
@@ -89,12 +90,13 @@ def run(
     loaded = load_study(study, overrides or ())
     folder = out or Path("runs") / loaded.name
     selection = Selection(tuple(only or ()), tuple(force or ()), tuple(keep or ()))
+    ray = engine is Engine.RAY
     if dry_run:
-        for line in plan_run(loaded, folder, write_page, selection):
+        at_once = None if ray else jobs or jobs_here(loaded, folder)
+        for line in plan_run(loaded, folder, write_page, selection, at_once):
             typer.echo(line)
         return
-    ray = engine is Engine.RAY
-    make = on_ray(loaded, address, threads, gpus, quiet) if ray else here(jobs, threads, quiet)
+    make = on_ray(loaded, address, threads, gpus, quiet) if ray else here(loaded, folder, jobs, threads, quiet)
     page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection, make)
     if page:
         typer.echo(f"The page: {page}")
@@ -145,7 +147,8 @@ def reproduce(
     from groundscope.study.executors import here
 
     study = experiment(name, studies).study(scale, overrides or ())
-    folder, make = out or run_folder(runs, scale, name), here(jobs, threads, quiet)
+    folder = out or run_folder(runs, scale, name)
+    make = here(study, folder, jobs, threads, quiet)
     made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
     if made:
         typer.echo(f"The page: {made}")

@@ -121,3 +121,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things: ``1 cell``, ``12 cells``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

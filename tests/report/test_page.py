@@ -10,10 +10,12 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from groundscope.errors import GroundscopeError
+from groundscope.files import write_json
 from groundscope.report.findings import claims
 from groundscope.report.page import SCRIPTS, embedded, write_page
 from groundscope.report.run import open_run
 from groundscope.report.sections import SECTIONS, flattened, grouped
+from groundscope.study.cell import Record
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +167,16 @@ def test_settings_are_flattened_in_their_order() -> None:
     tree = {"a": {"b": {"c": 1, "d": [True, None]}, "e": {}}, "f": "x", "g": []}
     assert flattened(tree) == [("a.b.c", "1"), ("a.b.d", "yes, none"), ("f", "x"), ("g", "none")]
     assert grouped(tree) == [("a", [("b.c", "1"), ("b.d", "yes, none")]), ("f", [("", "x")]), ("g", [("", "none")])]
+
+
+def test_a_page_of_an_unfinished_study_says_so(plain_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(plain_run, folder)
+    cells = ["corpus", "mechanism/a/seed-1/step-00000000", "lens/a/seed-1/step-00000000", "report"]
+    write_json(folder / "plan.json", {"cells": cells})
+    (folder / "corpus").mkdir(exist_ok=True)
+    Record("code", "settings", {}, finished=True).save(folder, "corpus")
+    notice = "This study is not finished: 1 lens, 1 mechanism failed or wait"
+    assert notice in write_page(folder).read_text(encoding="utf-8")
+    write_json(folder / "plan.json", {"cells": ["corpus", "report"]})
+    assert "not finished" not in write_page(folder).read_text(encoding="utf-8")

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from groundscope.errors import StudyError
 from groundscope.progress import Progress
 from groundscope.reproduction.reuse import other_runs, reuse
+from groundscope.reproduction.run import run_experiment
 from groundscope.study.cell import Cell, Source
 from groundscope.study.engine import run_cells
+from groundscope.study.load import load_study
 
 QUIET = Progress(quiet=True)
 
@@ -47,3 +52,13 @@ def test_other_settings_other_code_and_lost_files_are_not_taken(tmp_path: Path):
     assert reuse(cells(), tmp_path / "fourth", [first], QUIET) == ["corpus", "train/m/seed-1"]
     assert reuse(cells(), tmp_path / "alone" / "fifth", other_runs(tmp_path / "alone", first), QUIET) == []
     assert not (tmp_path / "alone").exists()
+
+
+def test_nothing_is_taken_over_into_a_folder_that_is_no_run(tmp_path: Path):
+    first, own = tmp_path / "first", tmp_path / "own"
+    run_cells(cells(), first, QUIET)
+    own.mkdir()
+    (own / "thesis.tex").write_text("not ours")
+    with pytest.raises(StudyError, match="is not empty and not a run"):
+        run_experiment(load_study(None), own, tmp_path, lambda run, page: page, QUIET)
+    assert [path.name for path in own.iterdir()] == ["thesis.tex"]

@@ -57,7 +57,7 @@ def test_changed_settings_recompute_what_stands_on_them_and_keep_the_old_result(
     log: list[str] = []
     run_cells(cells(log), tmp_path, QUIET)
     reasons = reasons_to_run(cells(log, number=3), tmp_path)
-    assert reasons["base"] == "settings changed"
+    assert reasons["base"] == "settings changed: number"
     assert reasons["top"] == "upstream: left"
     run_cells(cells(log, number=3), tmp_path, QUIET)
     assert log[4:] == ["base", "left", "right", "top"]
@@ -206,7 +206,7 @@ def test_what_must_come_first_but_is_not_read_does_not_make_stale(tmp_path: Path
         return [first, replace(second, inputs=(), after=("base",), work=lambda *_: {"": "1"})]
 
     run_cells(graph(1), tmp_path, QUIET)
-    assert reasons_to_run(graph(2), tmp_path) == {"base": "settings changed", "left": None}
+    assert reasons_to_run(graph(2), tmp_path) == {"base": "settings changed: number", "left": None}
 
 
 def test_a_resumable_cell_is_not_erased_by_wrong_input(tmp_path: Path) -> None:

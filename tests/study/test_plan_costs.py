@@ -13,12 +13,17 @@ from groundscope.models.presets import build
 from groundscope.study import file_hashes
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Record
+from groundscope.study.cells.tables import joined
 from groundscope.study.disk import disk_needs, refuse_full_disk, total_need
 from groundscope.study.estimate import Experience
+from groundscope.study.executors import jobs_here
 from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
+from groundscope.study.memory import PROCESS, memory_free, memory_need
 from groundscope.study.plan import plan
-from groundscope.study.runs import list_runs
+from groundscope.study.runs import cells_left, list_runs
+from groundscope.tables import write_table
+from groundscope.training.metrics import LOSS
 
 SMALL = (
     "models={transformer-4: {preset: transformer-4, d_model: 32, n_heads: 2}, lstm-4: {preset: lstm-4, d_model: 32}}",
@@ -66,6 +71,55 @@ def test_disk_is_summed_over_what_is_left(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": need - 1}))
     with pytest.raises(TrainingError, match="2 trainings that are left need"):
         refuse_full_disk(study, tmp_path)
+
+
+def test_states_are_counted_for_as_many_trainings_as_are_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(None, SMALL)
+    write_json(tmp_path / "corpus/card.json", {"vocabulary_size": 100, "chunk_length": 16})
+    needs = disk_needs(study, tmp_path)
+    one, two = total_need(needs), total_need(needs, 2)
+    assert two - one == min(need.states * need.state_bytes for need in needs.values())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": one}))
+    refuse_full_disk(study, tmp_path)
+    for name in needs:
+        (tmp_path / name).mkdir(parents=True)
+        Record("code", "settings", {}).save(tmp_path, name)
+    with pytest.raises(TrainingError, match="2 trainings that are left need"):
+        refuse_full_disk(study, tmp_path)
+
+
+def test_a_training_that_begins_anew_writes_everything_again(tmp_path: Path) -> None:
+    study = load_study(None, SMALL)
+    name = next(iter(disk_needs(study, tmp_path)))
+    steps = disk_needs(study, tmp_path)[name].checkpoints
+    for step in range(steps):
+        kept = tmp_path / name / f"checkpoints/step-{step:08d}"
+        kept.mkdir(parents=True)
+        (kept / "model.safetensors").touch()
+    assert name not in disk_needs(study, tmp_path)
+    assert disk_needs(study, tmp_path, anew={name})[name].checkpoints == steps
+
+
+@pytest.mark.parametrize("file", [None, "studies/scenes-small.yaml"])
+def test_memory_is_that_of_the_largest_training(file: str | None, tmp_path: Path) -> None:
+    settings = () if file else SMALL
+    study = load_study(Path(__file__).parents[2] / file if file else None, settings)
+    need = memory_need(study, tmp_path)
+    assert PROCESS < need < 5e9
+    twice = load_study(Path(__file__).parents[2] / file if file else None, (*settings, "training.batch_size=256"))
+    assert memory_need(twice, tmp_path) > need
+    assert 2**26 < memory_free() < 2**45
+
+
+def test_fewer_cells_at_once_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = load_study(None, SMALL)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    for free, jobs in ((100.0, 4), (2.5, 2), (0.3, 1)):
+        monkeypatch.setattr(
+            "groundscope.study.memory.memory_free", lambda free=free: int(free * memory_need(study, tmp_path))
+        )
+        assert jobs_here(study, tmp_path) == jobs
 
 
 def test_trainings_without_cooccurrence_are_counted(tmp_path: Path) -> None:
@@ -119,3 +173,18 @@ def test_ls_says_how_much_of_the_plan_is_done(tmp_path: Path) -> None:
     assert "3 of 4 cells done, 1 begun" in next(iter(list_runs(tmp_path)))
     write_json(tmp_path / "a/plan.json", {"cells": ["corpus", "words", "train/x/1", "tables", "report"]})
     assert "2 of 5 cells done, 1 begun  no page yet" in next(iter(list_runs(tmp_path)))
+    assert cells_left(tmp_path / "a") == ["tables", "train/x/1"]
+    assert cells_left(tmp_path) == []
+
+
+def test_tables_are_joined_by_rising_step_whatever_came_first(tmp_path: Path) -> None:
+    row = {"tokens_seen": 1, "loss_nats": 1.0, "learning_rate": 0.1, "gradient_norm": 1.0}
+    upstream = {}
+    for arch, seed, step in (("m", 42, 9), ("m", 42, 0), ("m", 7, 9), ("m", 7, 0), ("a", 42, 9), ("a", 42, 0)):
+        name = f"mechanism/{arch}/seed-{seed}/step-{step:08d}"
+        frame = LOSS.frame([{"arch": arch, "seed": seed, "step": step, **row}])
+        write_table(tmp_path / name / "loss.parquet", frame, LOSS)
+        upstream[name] = {"": "done"}
+    table = joined(tmp_path, upstream, "mechanism/", LOSS)
+    found = list(table.select("arch", "seed", "step").iter_rows())
+    assert found == [("m", 42, 0), ("m", 42, 9), ("m", 7, 0), ("m", 7, 9), ("a", 42, 0), ("a", 42, 9)]

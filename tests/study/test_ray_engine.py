@@ -170,3 +170,18 @@ def test_what_no_machine_has_is_said(cluster: Any) -> None:
         OnRay(RayOptions(threads=64), {})
     with pytest.raises(StudyError, match=r"no machine has more than 0\. Set --gpus"):
         OnRay(RayOptions(threads=1, gpus=1.0), {})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid:6379", "127.0.0.1:99999999"])
+def test_a_cluster_that_does_not_answer_is_said_at_once(address: str) -> None:
+    from groundscope.study.ray_engine import _refuse_silent
+
+    with pytest.raises(StudyError, match=f"Nothing answers at '{address}'"):
+        _refuse_silent(address)
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "ray://head:10001"])
+def test_other_addresses_are_for_ray_to_find(address: str) -> None:
+    from groundscope.study.ray_engine import _refuse_silent
+
+    _refuse_silent(address)

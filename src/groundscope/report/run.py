@@ -1,6 +1,6 @@
 """A finished or unfinished run, as the page reads it: whatever is there, and None for whatever is not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from groundscope.report.findings import NEGLIGIBLE_NATS
 from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
+from groundscope.study.runs import cells_left
 from groundscope.tables import TableSchema, read_table
 from groundscope.training.metrics import LOSS
 
@@ -76,6 +77,8 @@ class Run:
     card: CorpusCard | None
     tables: Mapping[str, pl.DataFrame]
     heights: Mapping[str, int]
+    left: Sequence[str] = ()
+    """The cells of the study that are not done: they failed, or wait."""
 
     @property
     def name(self) -> str:
@@ -217,6 +220,7 @@ def open_run(folder: Path) -> Run:
         heights={
             schema.name: pl.scan_parquet(path).select(pl.len()).collect().item() for schema, path in found.items()
         },
+        left=cells_left(folder),
     )
 
 

@@ -1,6 +1,7 @@
 """The page's sections in order: what each shows, built from a run, and what it says where nothing was measured."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def _summary(run: Run) -> Content:
     return Content(
         {
             "claims": claims_of(run),
+            "left": Counter(name.split("/")[0] for name in run.left),
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
             "negligible": run.negligible,

@@ -9,7 +9,7 @@ from groundscope.study.cells.report import WritePage
 from groundscope.study.config import Study
 from groundscope.study.engine import Executor
 from groundscope.study.plan import plan
-from groundscope.study.run import run_study
+from groundscope.study.run import refuse_impossible, run_study
 from groundscope.study.selection import EVERYTHING
 
 
@@ -25,5 +25,6 @@ def run_experiment(
 
     ``executor`` makes what computes the cells; None: this process. Raises what `run_study` raises.
     """
+    refuse_impossible(study, run)  # before anything is put there
     reuse(plan(study, run, write_page), run, other_runs(runs, run), progress)
     return run_study(study, run, write_page, progress, EVERYTHING, executor)

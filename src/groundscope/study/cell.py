@@ -4,6 +4,7 @@ A signature hashes the code that does the work, the settings it works with and t
 not hash names, dates or paths, so a cell is recomputed when its result could differ, and only then.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
-from groundscope.study.code import code_version
+from groundscope.study.code import code_files, code_version
 
 CATALOGUE = "catalogue"
 Digests = Mapping[str, str]
@@ -72,22 +73,30 @@ class Record:
     digests: Digests = field(default_factory=dict)
     seconds: float = 0.0
     holds: tuple[str, ...] = ()  # the files of the finished cell, relative to its folder
+    code_files: Mapping[str, str] = field(default_factory=dict)  # so that people are told what changed: `why_stale`
+    settings_in_full: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cell: Cell, inputs: Mapping[str, str]) -> "Record":
         """The record that a run of ``cell`` with these input digests begins with."""
-        return cls(code_version(cell.code), sha256_json(dict(cell.settings)), {**inputs, **cell.files})
+        settings = dict(cell.settings)
+        return cls(
+            code_version(cell.code),
+            sha256_json(settings),
+            {**inputs, **cell.files},
+            code_files=code_files(cell.code),
+            settings_in_full=settings,
+        )
 
     def why_stale(self, wanted: "Record") -> str | None:
         """Say why this record does not serve where ``wanted`` is asked for; None when it does."""
         if self.code != wanted.code:
-            return "code changed"
+            return f"code changed{_what_differs(self.code_files, wanted.code_files)}"
         if self.settings != wanted.settings:
-            return "settings changed"
+            before, now = _flat(self.settings_in_full), _flat(wanted.settings_in_full)
+            return f"settings changed{_what_differs(before, now)}"
         if self.inputs != wanted.inputs:
-            names = sorted(self.inputs.keys() | wanted.inputs.keys())
-            changed = [name for name in names if self.inputs.get(name) != wanted.inputs.get(name)]
-            return f"upstream changed: {', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}"
+            return f"upstream changed{_what_differs(self.inputs, wanted.inputs)}"
         return None
 
     def save(self, run: Path, name: str) -> None:
@@ -120,6 +129,20 @@ def catalogue(run: Path) -> dict[str, Record]:
     entries = sorted((run / CATALOGUE).rglob("*.json"))
     names = [entry.relative_to(run / CATALOGUE).as_posix().removesuffix(".json") for entry in entries]
     return {name: record for name in names if (record := Record.load(run, name))}
+
+
+def _what_differs(before: Mapping[str, Any], now: Mapping[str, Any], most: int = 3) -> str:
+    """Name the keys that differ; nothing where ``before`` was kept by a version that did not write them down."""
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)] if before else []
+    return f": {', '.join(changed[:most])}{' and others' if len(changed) > most else ''}" if changed else ""
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Dotted name -> value as JSON, whatever sections the settings have."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": json.dumps(value)}
+    return flat
 
 
 def _entry(run: Path, name: str) -> Path:

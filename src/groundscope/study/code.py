@@ -20,10 +20,16 @@ def code_version(parts: tuple[str, ...]) -> str:
     import does not.
     """
     digest = hashlib.sha256()
-    for path in sorted({path for part in parts for path in _files(part)}):
+    for path in _all_files(parts):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
-        digest.update(code_only(path.read_text(encoding="utf-8")) if path.suffix == ".py" else path.read_bytes())
+        digest.update(_content(path))
     return digest.hexdigest()
+
+
+@cache
+def code_files(parts: tuple[str, ...]) -> dict[str, str]:
+    """Return the start of a hash of each file that counts for `code_version`: enough to say which of them changed."""
+    return {path.relative_to(PACKAGE).as_posix(): _short_hash(path) for path in _all_files(parts)}
 
 
 def modules_behind(part: str) -> frozenset[str]:
@@ -49,6 +55,20 @@ def code_only(source: str) -> bytes:
         ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree).encode()
+
+
+def _all_files(parts: tuple[str, ...]) -> list[Path]:
+    return sorted({path for part in parts for path in _files(part)})
+
+
+@cache
+def _content(path: Path) -> bytes:
+    return code_only(path.read_text(encoding="utf-8")) if path.suffix == ".py" else path.read_bytes()
+
+
+@cache
+def _short_hash(path: Path) -> str:
+    return hashlib.sha256(_content(path)).hexdigest()[:8]
 
 
 def _files(part: str) -> Iterator[Path]:

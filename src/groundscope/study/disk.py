@@ -1,7 +1,7 @@
 """The disk that a study's trainings have yet to fill, all together: said in the plan, and refused before the first."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import TrainingError
 from groundscope.files import read_json
 from groundscope.study.architecture import count_parameters, model_config
+from groundscope.study.cell import Record
 from groundscope.study.config import BuiltSource, ScenesSource, Study
 from groundscope.study.paths import located
 from groundscope.training.memory import DiskNeed, size
@@ -49,8 +50,11 @@ def corpus_size(study: Study, run: Path) -> CorpusSize:
     )
 
 
-def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
-    """Return what each training has yet to write, by its cell's name; finished ones write nothing more."""
+def disk_needs(study: Study, run: Path, anew: Container[str] = ()) -> Mapping[str, DiskNeed]:
+    """Return what each training has yet to write, by its cell's name; finished ones write nothing more.
+
+    Those in ``anew`` begin from nothing: what they have written is set aside, and stays.
+    """
     corpus = corpus_size(study, run)
     parameters = {
         model: count_parameters(model_config(settings, corpus.vocabulary, corpus.chunk_length))
@@ -58,10 +62,10 @@ def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
     }
     needs = {}
     for name, model, steps in _trainings(study):
-        kept = len(list((run / name).glob("checkpoints/step-*/model.safetensors")))
-        left = max(0, len(steps) - kept)
-        if left:
-            needs[name] = DiskNeed.of(parameters[model], left, count_states(run / name), study.training_of(model))
+        kept = 0 if name in anew else len(list((run / name).glob("checkpoints/step-*/model.safetensors")))
+        states = 0 if name in anew else count_states(run / name)
+        if left := max(0, len(steps) - kept):
+            needs[name] = DiskNeed.of(parameters[model], left, states, study.training_of(model))
     return needs
 
 
@@ -85,16 +89,21 @@ def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         yield from ((f"one_form/train/{model}/seed-{seed}", model, kept) for seed in study.seeds)
 
 
-def total_need(needs: Mapping[str, DiskNeed]) -> int:
-    """Return the bytes that the trainings need together, done one after the other: states are dropped at each end."""
+def total_need(needs: Mapping[str, DiskNeed], at_once: int = 1) -> int:
+    """Return the bytes that the trainings need together, ``at_once`` at a time: states are dropped at each end."""
     checkpoints = sum(need.checkpoints * need.checkpoint_bytes for need in needs.values())
-    return checkpoints + max((need.states * need.state_bytes for need in needs.values()), default=0)
+    states = sorted((need.states * need.state_bytes for need in needs.values()), reverse=True)
+    return checkpoints + sum(states[:at_once])
 
 
 def refuse_full_disk(study: Study, run: Path) -> None:
-    """Raise TrainingError when the trainings that are left do not fit on the disk together."""
+    """Raise TrainingError when the trainings that are left do not fit on the disk together.
+
+    As many have states at once as are begun: one process, several, or a cluster begin as many as they work on.
+    """
     needs = disk_needs(study, run)
-    need, free = total_need(needs), shutil.disk_usage(run).free
+    begun = sum((record := Record.load(run, name)) is not None and not record.finished for name in needs)
+    need, free = total_need(needs, max(1, begun)), shutil.disk_usage(run).free
     if need > free:
         raise TrainingError(
             f"The {len(needs)} trainings that are left need {size(need)}, but {run} has {size(free)} free. Lower it: "

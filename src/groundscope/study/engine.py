@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, RunError
-from groundscope.progress import Progress, duration
+from groundscope.progress import Progress, counted, duration
 from groundscope.study.attempt import Attempt, Job, attempt, prepare
 from groundscope.study.cell import Cell, Digests, Record
 from groundscope.study.freshness import wanted_record, why_to_compute
@@ -42,8 +42,10 @@ class Outcome:
         for name, why in self.failed.items():
             alike.setdefault(why, []).append(name)
         reasons = "; ".join(f"{_some(names)}: {why}" for why, names in alike.items())
-        waiting = f" {len(self.blocked)} cells wait for them." if self.blocked else ""
-        raise RunError(f"{len(self.failed)} cells failed ({reasons}).{waiting} Run the same command to do just these.")
+        waiting = f" {counted(len(self.blocked), 'cell')} behind that not begun." if self.blocked else ""
+        raise RunError(
+            f"{counted(len(self.failed), 'cell')} failed ({reasons}).{waiting} Run the same command to do just these."
+        )
 
 
 class Executor(ABC):

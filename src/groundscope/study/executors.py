@@ -5,6 +5,7 @@ bits.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from groundscope.progress import Progress
 from groundscope.study.config import Study
@@ -13,18 +14,26 @@ from groundscope.study.engine import Executor, InThisProcess
 Maker = Callable[[], Executor]
 
 
-def here(jobs: int | None, threads: int | None, quiet: bool) -> Maker:
+def jobs_here(study: Study, run: Path) -> int:
+    """Return how many cells of ``study`` are computed at once on this machine when nobody says."""
+    from groundscope.study.memory import memory_free, memory_need, room_for
+    from groundscope.study.processes import usual_jobs
+
+    return usual_jobs(room_for(memory_need(study, run), memory_free()))
+
+
+def here(study: Study, run: Path, jobs: int | None, threads: int | None, quiet: bool) -> Maker:
     """Return what computes ``jobs`` cells at once on this machine, each with ``threads`` threads.
 
-    ``jobs`` None is what suits the machine (`processes.usual_jobs`), ``threads`` None torch's choice, shared.
+    ``jobs`` None is what suits the machine and the study (`jobs_here`), ``threads`` None torch's choice, shared.
     """
 
     def make() -> Executor:
         import torch
 
-        from groundscope.study.processes import InProcesses, usual_jobs
+        from groundscope.study.processes import InProcesses
 
-        at_once = jobs or usual_jobs()
+        at_once = jobs or jobs_here(study, run)
         each = threads or max(1, torch.get_num_threads() // at_once)
         if at_once > 1:
             return InProcesses(at_once, each, quiet=quiet)

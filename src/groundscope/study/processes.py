@@ -18,11 +18,14 @@ MOST = 4
 """Processes when nobody says how many: each holds a model and torch."""
 
 
-def usual_jobs() -> int:
-    """Return how many cells are computed at once when nobody says: one where an accelerator does the work."""
+def usual_jobs(room: int = MOST) -> int:
+    """Return how many cells are computed at once when nobody says: one where an accelerator does the work.
+
+    ``room`` is how many of the largest fit into the memory.
+    """
     import torch
 
-    return 1 if torch.accelerator.is_available() else min(MOST, torch.get_num_threads())
+    return 1 if torch.accelerator.is_available() else min(MOST, torch.get_num_threads(), room)
 
 
 @dataclass

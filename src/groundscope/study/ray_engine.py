@@ -5,6 +5,7 @@ lands. All machines must see the run's folder, and what the corpus is read from,
 """
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,6 +19,9 @@ from groundscope.study.paths import variables_in
 
 LIGHT = ("corpus", "words", "statistics", "tables", "report")
 """Kinds of cells that run no model: one core, no accelerator."""
+
+PATIENCE = 10.0
+"""Seconds for a cluster's head to answer."""
 
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_HOME", "TOKENIZERS_PARALLELISM")
 
@@ -104,7 +108,22 @@ def environment_of(study: Study) -> dict[str, str]:
     return {name: os.environ[name] for name in sorted({*named, *PASSED_ON}) if name in os.environ}
 
 
+def _refuse_silent(address: str) -> None:
+    """Raise StudyError for a HOST:PORT that nothing answers at: Ray itself would try for a minute and more."""
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise StudyError(
+            f"Nothing answers at '{address}' ({error}). Give the address that `ray start --head` has named, or use "
+            "--address local."
+        ) from None
+
+
 def _connect(ray: Any, options: RayOptions) -> None:
+    _refuse_silent(options.address)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a cell without a GPU keeps its environment
     try:
         ours = {"include_dashboard": False} if options.address == "local" else {}

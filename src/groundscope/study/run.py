@@ -3,13 +3,13 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
 from groundscope.files import remove_leftovers, write_json
-from groundscope.progress import Progress, duration
+from groundscope.progress import Progress, counted, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
 from groundscope.study.cells.report import WritePage
@@ -17,8 +17,9 @@ from groundscope.study.config import Study
 from groundscope.study.disk import corpus_size, disk_needs, total_need
 from groundscope.study.engine import Executor, run_cells
 from groundscope.study.estimate import Experience
-from groundscope.study.freshness import reasons_to_run
+from groundscope.study.freshness import UNFINISHED, reasons_to_run
 from groundscope.study.locks import only_process
+from groundscope.study.memory import memory_free, memory_need
 from groundscope.study.plan import plan
 from groundscope.study.runs import PLAN
 from groundscope.study.selection import Selection
@@ -40,12 +41,9 @@ def run_study(
     Raises an error of exit status 2 for what the reader can mend (nothing is left behind where the run is new),
     RunError that names the cells that failed, StoppedError on Ctrl-C.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
-    _check_trackers(study)
+    refuse_impossible(study, run)
     cells = plan(study, run, write_page)
     selection.check(cells)
-    _check_place(study, run)
     new = not run.exists()
     try:
         with only_process(run):
@@ -59,40 +57,67 @@ def run_study(
         if new and not catalogue(run):
             shutil.rmtree(run, ignore_errors=True)
         raise
-    progress.say(f"{len(outcome.computed)} cells computed, {len(outcome.skipped)} were fresh.")
+    progress.say(f"{counted(len(outcome.computed), 'cell')} computed, {len(outcome.skipped)} were fresh.")
     outcome.raise_if_failed()
     page = run / "report" / "index.html"
     return page if page.is_file() else None
 
 
-def plan_run(study: Study, run: Path, write_page: WritePage, selection: Selection) -> Iterator[str]:
-    """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long.
-
-    Raises StudyError for what would be refused if it were run.
-    """
+def refuse_impossible(study: Study, run: Path) -> None:
+    """Raise StudyError where ``study`` cannot be run in the folder ``run``, here and now; nothing is written."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
     _check_trackers(study)
     _check_place(study, run)
+
+
+def plan_run(
+    study: Study, run: Path, write_page: WritePage, selection: Selection, at_once: int | None = None
+) -> Iterator[str]:
+    """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long.
+
+    ``at_once`` cells would be computed at a time on this machine; None: on a cluster, as many as it has room for.
+    Raises StudyError for what would be refused if it were run.
+    """
+    refuse_impossible(study, run)
     reasons = reasons_to_run(plan(study, run, write_page), run, selection)
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
     kinds = Counter(name.split("/")[0] for name in stale)
-    counted = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
-    yield f"{len(stale)} cells to compute{counted}, {len(reasons) - len(stale)} fresh, in {run}."
+    by_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
+    yield f"{counted(len(stale), 'cell')} to compute{by_kind}, {len(reasons) - len(stale)} fresh, in {run}."
     if stale:
-        yield _disk_line(study, run, set(stale))
+        yield _disk_line(study, run, stale, at_once)
+        yield from _memory_line(study, run, stale, at_once)
         yield _time_line(run, list(stale))
 
 
-def _disk_line(study: Study, run: Path, stale: set[str]) -> str:
-    needs = {name: need for name, need in disk_needs(study, run).items() if name in stale}
+def _disk_line(study: Study, run: Path, stale: Mapping[str, str], at_once: int | None) -> str:
+    anew = {name for name, reason in stale.items() if reason != UNFINISHED}
+    needs = {name: need for name, need in disk_needs(study, run, anew).items() if name in stale}
     if not needs:
         return "Disk: no checkpoints to write."
     corpus = corpus_size(study, run)
     assumed = "" if corpus.known else f", if the vocabulary has {corpus.vocabulary:,} entries (not built yet)"
     place = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
-    checkpoints = sum(need.checkpoints for need in needs.values())
+    checkpoints, training = sum(need.checkpoints for need in needs.values()), min(at_once or len(needs), len(needs))
+    states = "a train state" if training == 1 else f"the states of {training} trainings at once"
     free = size(shutil.disk_usage(place).free)
-    return f"Disk: {size(total_need(needs))} for {checkpoints} checkpoints and a train state{assumed}; {free} free."
+    return (
+        f"Disk: {size(total_need(needs, training))} for {checkpoints} checkpoints and {states}{assumed}; {free} free."
+    )
+
+
+def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | None) -> Iterator[str]:
+    trainings = sum("train" in name.split("/") for name in stale)
+    if not trainings:
+        return
+    need = size(memory_need(study, run))
+    if at_once is None:
+        yield f"Memory: about {need} for the largest training."
+        return
+    more = f", {at_once} cells at once" if at_once > 1 else ""
+    yield f"Memory: about {need} for the largest training{more}; {size(memory_free())} free."
 
 
 def _time_line(run: Path, stale: list[str]) -> str:

@@ -35,6 +35,13 @@ def cells_done(run: Path) -> tuple[int, int, int]:
     return done, begun, len(planned)
 
 
+def cells_left(run: Path) -> list[str]:
+    """Return the cells that the study plans and that are not done, but for its page; none where that is not known."""
+    records = catalogue(run)
+    left = _planned(run) - {name for name, record in records.items() if record.finished}
+    return sorted(left - {"report"})
+
+
 def _planned(run: Path) -> set[str]:
     """The cells of the study that the run was last brought up to date with; empty where that is not known."""
     with suppress(GroundscopeError, KeyError, TypeError):

@@ -69,10 +69,21 @@ def kept(folder: Path, tables: Mapping[TableSchema, pl.DataFrame]) -> Digests:
 
 
 def joined(run: Path, upstream: Upstream, prefix: str, schema: TableSchema) -> pl.DataFrame:
-    """Return one table from those of the finished cells whose names begin with ``prefix``; others failed or wait."""
+    """Return one table from those of the finished cells whose names begin with ``prefix``; others failed or wait.
+
+    Models and seeds come in the order of the cells, the checkpoints of each by rising step.
+    """
     done = [name for name, digests in upstream.items() if digests and name.startswith(prefix)]
+    trainings = list(dict.fromkeys(map(_training, done)))
+    done.sort(key=lambda name: (trainings.index(_training(name)), name))
     frames = [read_table(run / name / f"{schema.name}.parquet", schema) for name in done]
     return pl.concat(frames) if frames else schema.frame([])
+
+
+def _training(name: str) -> str:
+    """What of the name of a cell about a checkpoint comes before its step; all of another's name."""
+    training, step, _ = name.partition("/step-")
+    return training if step else name
 
 
 def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
