@@ -438,6 +438,22 @@ def test_keeping_is_removing_the_rest_of_the_layer(tested):
         assert row["none_kept_nats"] == pytest.approx(np.mean(none), abs=1e-10)
 
 
+def test_what_stands_in_for_heads_that_are_not_kept_is_what_stands_in_elsewhere(tested):
+    model, prompts, found, *_ = tested
+    some, sets = prompts[:2], found[Role.AGGREGATE][:2]
+    text = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(9))
+    layer = torch.arange(6) >= 3
+    for ablation, reference in ((Ablation.MEAN, text), (Ablation.MEAN, None), (Ablation.RESAMPLE, None)):
+        options = CausalOptions(ablation=ablation, draws=2, permutations=99, resamples=100)
+        everything = some.with_mismatches()
+        replacement = replacement_for(model, everything, options, reference)
+        none = ablate(model, everything, torch.tensor([0, 3]), layer.repeat(2, 1), replacement=replacement).surprisal
+        table = keep_table(model, [some], [sets | layer], "aggregate", options, IDENTITY, reference=reference)
+        assert table.filter(layer=1)["none_kept_nats"].item() == pytest.approx(none.mean().item(), abs=1e-10)
+    alone = keep_table(model, [some[:1]], [sets[:1] | layer], "aggregate", options, IDENTITY)
+    assert len(alone), "a prompt alone in its length resamples from its mismatches"
+
+
 def test_p_is_adjusted_over_checkpoints_within_a_family(tested):
     model, _, _, options, runs = tested
     frames = [

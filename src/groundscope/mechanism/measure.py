@@ -128,7 +128,7 @@ def measure(
         head_agreement=head_agreement_table(scores, options.criterion, identity),
         causal=causal_table(model, runs, options.causal, identity, losses),
         causal_words=causal_words_table(runs, options.causal, identity, named),
-        keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity),
+        keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity, reference=text),
     )
 
 
