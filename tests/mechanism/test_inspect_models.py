@@ -166,6 +166,24 @@ def test_mistakes_with_a_hugging_face_folder(gpt2, changes, complaint, capsys):
     assert complaint in capsys.readouterr().err
 
 
+def test_a_mamba2_of_hugging_faces_has_its_heads_read(gpt2, tmp_path, capsys):
+    torch.manual_seed(0)
+    config = transformers.Mamba2Config(
+        vocab_size=6, hidden_size=16, num_hidden_layers=2, expand=2, head_dim=8, num_heads=4, state_size=4, n_groups=1,
+        chunk_size=8, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.Mamba2ForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(gpt2).save_pretrained(tmp_path)
+    assert inspect(model=tmp_path, prompt="the red ball rolls the", target="ball", ground="ball", draws=2) == 0
+    text = capsys.readouterr().out
+    assert "L1H3" in text
+    assert "the skip D x" in text
+    with torch.no_grad():
+        expected = -model.eval()(torch.tensor([[0, 1, 2, 3, 0]])).logits[0, -1].log_softmax(-1)[2].item()
+    assert f"ball: {expected:.3f} nats" in text
+
+
 def test_revisions_of_one_folder_make_no_sense(gpt2, capsys):
     assert inspect(model=gpt2, prompt="the", target="ball", revisions="step0,step1") == 2
     assert "revisions are those of a repository" in capsys.readouterr().err
