@@ -382,6 +382,24 @@ def test_ordinary_text_is_read_with_the_prompts_heads_removed(tested):
     assert losses[runs.found(Role.AGGREGATE)] == pytest.approx(np.mean(expected), abs=1e-10)
 
 
+@pytest.mark.parametrize("ablation", [Ablation.MEAN, Ablation.RESAMPLE])
+def test_what_stands_in_for_heads_in_text_is_what_the_ablation_says(tested, ablation):
+    model, _, found, _, runs = tested
+    text = torch.randint(VOCAB, (3, 9), generator=torch.Generator().manual_seed(6))
+    outputs = head_outputs(model, text if ablation is Ablation.MEAN else text.roll(1, 0))
+    expected = []
+    for chunk, prompt in enumerate((0, 2, 4)):
+        for position in range(8):
+            here = {
+                layer: out.mean((0, 2)) if ablation is Ablation.MEAN else out[chunk, :, : position + 1]
+                for layer, out in outputs.items()
+            }
+            heads, ids = found[Role.AGGREGATE][prompt], text[chunk, : position + 1]
+            expected.append(hooked_surprisal(model, ids, text[chunk, position + 1], heads, here))
+    losses = text_losses(model, runs, text, ablation, budget=1)
+    assert losses[runs.found(Role.AGGREGATE)] == pytest.approx(np.mean(expected), abs=1e-10)
+
+
 @pytest.mark.parametrize("ablation", list(Ablation))
 def test_every_kind_of_ablation_gives_a_table(ablation):
     model, prompts = build("mamba2", "attention"), build_prompts()

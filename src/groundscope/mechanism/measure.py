@@ -115,7 +115,7 @@ def measure(
             for prompts, sets in zip(groups, found, strict=True)
         ]
     )
-    losses = None if text is None else text_losses(model, runs, text)
+    losses = None if text is None else text_losses(model, runs, text, options.causal.ablation)
     named = words or {target: str(target) for target in runs.targets.tolist()}
     aggregates = [sets[Role.AGGREGATE] for sets in found]
     return Mechanism(
