@@ -172,6 +172,7 @@ def cause_content(run: Run) -> Content | None:
     variables = {
         "tables": {arch: _paired_rows(joined.filter(arch=arch)) for arch in with_heads},
         "keep": {arch: kept.filter(arch=arch).sort("layer").to_dicts() for arch in with_heads},
+        "idle": {arch: _idle(measured.causal.filter(arch=arch)) for arch in with_heads},
         "ablation": measured.causal["ablation"][0],
         "roles": [role.value for role in Role],
         **_who(measured),
@@ -308,6 +309,16 @@ def _whole(values: pl.Series, largest: float, length: int) -> list[list[int | fl
     flat = [float(f"{1000 * value / largest:.3g}") for value in values]
     short = [int(value) if value == int(value) else value for value in flat]
     return [short[row * length : row * length + row + 1] for row in range(length)]
+
+
+def _idle(causal: pl.DataFrame) -> list[dict[str, Any]]:
+    """The removals at the last checkpoint that did nothing, in the words of the table, once per role and seed."""
+    return (
+        at_the_end(causal)
+        .filter(pl.col("control") == CONTROLS[0], pl.col("effect").str.starts_with("no "))
+        .select("role", "seed", "step", "effect")
+        .to_dicts()
+    )
 
 
 def _paired_rows(table: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
