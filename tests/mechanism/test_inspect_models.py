@@ -1,6 +1,8 @@
 """Inspecting by name: our trainings as trajectories, Hugging Face folders, and what people get wrong."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import polars as pl
@@ -14,7 +16,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from groundscope.cli import main
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.mechanism.inspect_models import subjects_of
+from groundscope.mechanism.criteria import CriterionOptions
+from groundscope.mechanism.inspect_models import Question, Subject, inspect_subjects, subjects_of
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
 from groundscope.models import GroundedLMConfig
 from groundscope.models.hub import from_pretrained
@@ -119,6 +122,21 @@ def test_equal_weights_under_two_names_are_told(training, tmp_path, capsys):
 def test_a_training_is_inspected_where_and_as_it_is_asked(training):
     (subject,) = subjects_of(str(training), revisions=["4"], device="auto", dtype="bfloat16")
     assert subject.load().unembedding.dtype == torch.bfloat16
+
+
+def test_one_model_is_in_memory_at_a_time(gpt2):
+    alive = []
+
+    def load():
+        gc.collect()
+        assert not any(model() for model in alive)
+        model = from_pretrained(gpt2)
+        alive.append(weakref.ref(model.model))
+        return model
+
+    question = Question("the red ball rolls the", "ball", "ball", CriterionOptions(), draws=2)
+    answers = list(inspect_subjects([Subject("m", f"step{step}", load) for step in range(3)], question))
+    assert len(answers) == len(alive) == 3
 
 
 def test_a_hugging_face_folder(gpt2, capsys):

@@ -110,7 +110,9 @@ def inspect_subjects(subjects: Sequence[Subject], question: Question) -> Iterato
             draws=question.draws,
             seed=question.seed,
         )
-        yield Answer(subject, found, tensor_sha256(model.unembedding), token)
+        answer = Answer(subject, found, tensor_sha256(model.unembedding), token)
+        del model  # before the next one is loaded
+        yield answer
 
 
 def _with_matrices(model: LanguageModel) -> LanguageModel:
