@@ -42,10 +42,9 @@ class RunHandle:
     @property
     def claims(self) -> "list[Claim]":
         """The paper's claims, each with what was found for every model."""
-        from groundscope.report.findings import claims
+        from groundscope.report.claims_of_run import claims_of
 
-        run = self._read()
-        return claims(run.conclusions, run.evidence, run.recurrent, run.negligible)
+        return claims_of(self._read())
 
     def trajectory(self, model: str, seed: int) -> "Trajectory":
         """Open the checkpoints of one training."""

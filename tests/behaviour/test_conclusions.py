@@ -12,6 +12,7 @@ from groundscope.behaviour.acquisition import (
 )
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.dose import DOSE, dose
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT, SPECIFIC, dose_conclusions
 from groundscope.behaviour.generalisation import (
     CATEGORIES,
     CROSSED,
@@ -157,7 +158,10 @@ def test_replication_is_wider_than_one_seed_and_equals_the_means():
     assert (table["gain_low"] <= table["gain_nats"]).all()
     assert table.filter(step=800)["p"].item() < 0.001
     one = replication(gain.filter(seed=1), resamples=400)
-    assert one["p"].null_count() == len(one)
+    of_words = gain.filter(seed=1, step=200)["gain_nats"]
+    low, high = stats.ttest_1samp(of_words, 0).confidence_interval()
+    assert one.filter(step=200).select("gain_low", "gain_high").row(0) == pytest.approx((low, high))
+    assert one.filter(step=800)["p"].item() < 0.001, "sign flips over words"
 
 
 def test_a_dose_is_replication_per_ablated_corpus():
@@ -180,6 +184,47 @@ def test_a_dose_is_replication_per_ablated_corpus():
     assert (ends["control", 1.0]["chunks_left"], ends["control", 1.0]["cooccurring_left"]) == (700, 300)
     assert ends["control", 1.0]["gain_nats"] == pytest.approx(2, abs=0.2)
     assert dose([]).is_empty()
+
+
+def doses_of(ends):
+    """Parts of a dose: (arm, share) -> mean G at the end; seeds and words are the same in all."""
+    parts = []
+    for number, ((arm, share), end) in enumerate(ends.items()):
+        removed = int(share * 300)
+        record = Ablation(
+            arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=300, removed=removed, source="x"
+        )
+        rng = np.random.default_rng([5, number])
+        parts.append((record, gain_table(np.zeros(12), np.linspace(0, end, 12), noise=0.3, rng=rng)))
+    return parts
+
+
+def test_the_gain_falls_with_cooccurrence_and_not_with_other_text():
+    removed, control = Arm.COOCCURRING, Arm.CONTROL
+    ends = {(removed, 0): 2.0, (removed, 0.5): 1.6, (removed, 1): 0.8, (control, 0): 2.0, (control, 1): 1.9}
+    table = dose_conclusions(doses_of(ends))
+    assert DOSE_CONCLUSIONS.conform(table).equals(table)
+    found = {row["claim"]: row for row in table.iter_rows(named=True)}
+    assert {claim: row["holds"] for claim, row in found.items()} == {LEFT: True, FALLS: True, SPECIFIC: True}
+    assert found[LEFT]["estimate_nats"] == pytest.approx(0.8, abs=0.1)
+    assert found[FALLS]["estimate_nats"] == pytest.approx(-1.2, abs=0.15), "least squares over three doses"
+    assert found[SPECIFIC]["estimate_nats"] == pytest.approx(-1.1, abs=0.15), "over the two doses of both arms"
+    assert (found[FALLS]["n_doses"], found[SPECIFIC]["n_doses"], found[FALLS]["n_seeds"]) == (3, 2, 3)
+
+    as_much = dose_conclusions(doses_of({**ends, (control, 1): 0.8}))
+    assert as_much.filter(claim=SPECIFIC)["holds"].item() is False
+    growing = dose_conclusions(doses_of({(removed, 0): 1.0, (removed, 1): 2.0}))
+    assert growing.filter(claim=FALLS)["p"].item() < 0.001
+    assert growing.filter(claim=FALLS)["holds"].item() is False, "the other way round"
+    assert growing.filter(claim=SPECIFIC).is_empty(), "there is no control"
+
+
+def test_doses_are_compared_on_the_seeds_that_all_have():
+    (nothing, whole), (everything, left) = doses_of({(Arm.COOCCURRING, 0): 2.0, (Arm.COOCCURRING, 1): 1.0})
+    table = dose_conclusions([(nothing, whole), (everything, left.filter(pl.col("seed") != 2))])
+    assert set(table["n_seeds"]) == {2}
+    assert dose_conclusions([(nothing, whole.filter(seed=1)), (everything, left.filter(seed=2))]).is_empty()
+    assert dose_conclusions([]).is_empty()
 
 
 def test_categories_are_replications_of_their_words():
@@ -251,6 +296,21 @@ def test_each_word_emerges_where_it_was_planted():
     row = table.row(0, named=True)
     assert row["p"] == pytest.approx(stats.combine_pvalues([0.01, 0.01]).pvalue)
     assert (table["p_bh"] >= table["p"]).all()
+
+
+def test_words_with_too_few_scenes_to_prove_anything_are_left_out():
+    gain = emerging_table(np.zeros(60, dtype=int)).with_columns(
+        pl.when(pl.col("word") < "w10")
+        .then(4)
+        .when(pl.col("word") < "w20")
+        .then(10)
+        .otherwise(59)
+        .alias("n_mismatches")
+    )
+    least = [stats.combine_pvalues([1 / (m + 1)] * 2).pvalue for m in (4, 10)]
+    assert least[0] > 0.05 > least[1], "two seeds together can do what one cannot"
+    assert word_emergence(gain)["word"].to_list() == WORDS[10:]
+    assert word_emergence(gain.filter(seed=1))["word"].to_list() == WORDS[20:]
 
 
 def test_seeds_that_disagree_do_not_ground_a_word():

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.contrasts import CONTRASTS
 from groundscope.files import read_json, write_json
 from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Verdict, claims
 from groundscope.report.numbers import FIXED
@@ -69,10 +70,14 @@ COURSE = [checkpoint(0, 0.0, None), checkpoint(300, 0.6, 0.4), checkpoint(1500, 
 
 
 def judged(
-    rows: list[dict[str, Any]], course: list[dict[str, Any]] | None = None, recurrent: tuple[str, ...] = ()
+    rows: list[dict[str, Any]],
+    course: list[dict[str, Any]] | None = None,
+    recurrent: tuple[str, ...] = (),
+    contrasts: pl.DataFrame | None = None,
 ) -> list[Claim]:
     table = CONCLUSIONS.conform(pl.DataFrame(rows, infer_schema_length=None))
-    return claims(table, pl.DataFrame(course or COURSE, infer_schema_length=None), recurrent)
+    courses = pl.DataFrame(course or COURSE, infer_schema_length=None)
+    return claims(table, courses, recurrent, contrasts=contrasts)
 
 
 def only(claim: Claim) -> tuple[Verdict, str]:
@@ -93,7 +98,9 @@ def only(claim: Claim) -> tuple[Verdict, str]:
         ({"estimate": 0.0004, "ci_low": -0.001, "ci_high": 0.002}, Verdict.NEGLIGIBLE, "0.0004 nats [−0.0010, 0.0020]"),
         ({"estimate": 0.02, "ci_low": 0.01, "ci_high": 0.049}, Verdict.NEGLIGIBLE, "of G lies below 0.05 nats."),
         ({"estimate": 0.03, "ci_low": 0.01, "ci_high": 0.051}, Verdict.HOLDS, "0.03 nats [0.01, 0.05]"),
-        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.049, "holds": False}, Verdict.UNCLEAR, "0.020 nats"),
+        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.06, "holds": False}, Verdict.UNCLEAR, "0.02 nats"),
+        ({"estimate": 0.02, "ci_low": -0.01, "ci_high": 0.049, "holds": False}, Verdict.NEGLIGIBLE, "of zero."),
+        ({"estimate": 0.0, "ci_low": -0.06, "ci_high": 0.049, "holds": False}, Verdict.FAILS, "0.00 nats"),
         ({"p_holm": 0.2, "holds": None}, Verdict.UNCLEAR, "p = .200)."),
         (
             {"estimate": -0.3, "ci_low": -0.4, "ci_high": -0.2, "holds": False},
@@ -131,6 +138,11 @@ def test_what_emerges_or_grows_may_be_negligible() -> None:
     assert "interval of G at the last checkpoint lies below 0.05 nats" in only(found[EMERGENCE])[1]
     assert all("Negligible when" in found[at].rule for at in (ADVANTAGE, EMERGENCE, COOCCURRENCE))
     assert only(judged(whole_study(final_gain=tiny))[COOCCURRENCE])[0] is Verdict.HOLDS
+    none = {"estimate": 0.0001, "ci_low": -0.0001, "ci_high": 0.0002, "holds": False}
+    flat = judged(
+        whole_study(final_gain=none, emergence_step={"estimate": None}), [*COURSE[:2], checkpoint(900, 0.0001, 0.2)]
+    )
+    assert only(flat[EMERGENCE])[0] is Verdict.NEGLIGIBLE
 
 
 def test_a_study_names_the_smallest_effect_that_matters(plain_run: Path, tmp_path: Path) -> None:
@@ -172,20 +184,34 @@ def test_cooccurrence_without_a_test_is_not_tested() -> None:
     assert only(judged(whole_study(**{STATEMENT: untestable}))[COOCCURRENCE])[0] is Verdict.UNTESTED
 
 
+def contrast(difference: float, low: float, high: float, p: float, arch: str = "lstm-4") -> pl.DataFrame:
+    """Table ``contrasts`` of one pair: ``arch`` less the other of LSTM and Transformer."""
+    other = {"lstm-4": "transformer-4", "transformer-4": "lstm-4"}[arch]
+    row = {"arch": arch, "other": other, "direction": "env2lan", "step": 1500, "other_step": 1500, "n_words": 50}
+    numbers = {"difference_nats": difference, "difference_low": low, "difference_high": high, "p": p, "p_holm": p}
+    return CONTRASTS.frame([{**row, **numbers, "n_seeds": 2, "test": "t"}])
+
+
 @pytest.mark.parametrize(
-    ("final", "verdict"),
+    ("contrasts", "verdict", "words"),
     [
-        ({"estimate": 0.5, "ci_low": 0.4, "ci_high": 0.6}, Verdict.HOLDS),
-        ({"estimate": 1.5, "ci_low": 1.3, "ci_high": 1.7}, Verdict.UNCLEAR),
-        ({"estimate": 3.0, "ci_low": 2.9, "ci_high": 3.1}, Verdict.FAILS),
+        (contrast(-1.3, -1.5, -1.1, 0.001), Verdict.HOLDS, "it is 1.30 nats [1.10, 1.50] more in transformer-4"),
+        (contrast(1.3, 1.1, 1.5, 0.001, "transformer-4"), Verdict.HOLDS, "it is 1.30 nats [1.10, 1.50] more"),
+        (contrast(-0.02, -0.03, -0.01, 0.001), Verdict.NEGLIGIBLE, "interval of a difference lies below"),
+        (contrast(-1.3, -2.8, 0.2, 0.09), Verdict.UNCLEAR, "p = .090"),
+        (contrast(0.4, 0.1, 0.7, 0.01), Verdict.FAILS, "−0.40 nats"),
+        (None, Verdict.UNTESTED, "No common seed and words with transformer-4"),
     ],
 )
-def test_recurrent_control(final: dict[str, Any], verdict: Verdict) -> None:
+def test_recurrent_control(contrasts: pl.DataFrame | None, verdict: Verdict, words: str) -> None:
+    """Intervals that overlap decide nothing: the difference itself is tested."""
+    final = {"estimate": 1.5, "ci_low": 1.3, "ci_high": 1.7}
     control = [row | {"arch": "lstm-4"} for row in whole_study(final_gain=final)]
     courses = COURSE + [row | {"arch": "lstm-4"} for row in COURSE]
-    found, sentence = only(judged(whole_study() + control, courses, ("lstm-4",))[RECURRENT])
+    found, sentence = only(judged(whole_study() + control, courses, ("lstm-4",), contrasts)[RECURRENT])
     assert found is verdict
     assert "against 1.84 [1.60, 2.10] in transformer-4" in sentence
+    assert words in sentence
     assert only(judged(whole_study() + control, courses)[RECURRENT])[0] is Verdict.UNTESTED
 
 
@@ -212,7 +238,7 @@ def test_sentences_state_the_numbers_of_the_tables(plain_run: Path) -> None:
         & (pl.col("claim") == "final_gain"),
         named=True,
     )
-    found = claims(run.conclusions, run.evidence, run.recurrent)
+    found = claims(run.conclusions, run.evidence, run.recurrent, contrasts=run.contrasts)
     statement = found[ADVANTAGE].of("transformer-4")
     assert statement is not None
     expected = f"by {row['estimate']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"

@@ -67,7 +67,7 @@ def test_embedded_json_survives_hostile_strings() -> None:
 
 def test_it_states_every_finding(plain_run: Path, page: str) -> None:
     run = open_run(plain_run)
-    for claim in claims(run.conclusions, run.evidence, run.recurrent):
+    for claim in claims(run.conclusions, run.evidence, run.recurrent, contrasts=run.contrasts):
         assert html.escape(claim.title) in page
         for statement in claim.statements:
             assert html.escape(statement.sentence) in page

@@ -225,6 +225,33 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+def test_numbers_on_axes_and_names_of_lines_never_touch(page: Any, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        page.refresh()
+        touching = run(
+            page,
+            """
+            const touching = [];
+            for (const chart of document.querySelectorAll("[data-figure]"))
+              for (const kind of [".xtick text", ".x2tick text", ".scatterlayer .textpoint text"]) {
+                const boxes = [...chart.querySelectorAll(kind)].filter((one) => one.textContent.trim())
+                  .map((one) => [one.textContent, one.getBoundingClientRect()]);
+                boxes.forEach(([name, a], at) => boxes.slice(at + 1).forEach(([other, b]) => {
+                  if (a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom)
+                    touching.push([chart.dataset.figure, name, other]);
+                }));
+              }
+            return touching;
+            """,
+        )
+        assert touching == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_it_prints(page: Any) -> None:
     printed = page.execute_cdp_cmd("Page.printToPDF", {})["data"]
     assert len(printed) > 20_000

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from groundscope.behaviour.acquisition import ACQUISITION, WORD_EMERGENCE, acqui
 from groundscope.behaviour.audit import AUDIT, NEUTRAL_FRAMES, neutral_frames
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS, control_evidence
 from groundscope.behaviour.dose import DOSE, dose
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, SPECIFIC
 from groundscope.behaviour.generalisation import (
     CATEGORIES,
     CROSSED,
@@ -29,6 +31,7 @@ from groundscope.corpus.ablation import Ablation, Arm
 from groundscope.files import write_json
 from groundscope.report.findings import Verdict
 from groundscope.report.findings_behaviour import ablation_claims
+from groundscope.report.numbers import FIXED
 from groundscope.report.page import write_page
 from groundscope.report.run import open_run
 from groundscope.report.sections_behaviour import CONTROLS as CONTROLS_SECTION
@@ -275,11 +278,12 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
 
 def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
     dose = open_run(full_run).table("dose")
-    (claim,) = ablation_claims(dose)
+    claim, unseen = ablation_claims(dose)
+    assert unseen.statements[0].verdict is Verdict.UNTESTED
     assert [statement.verdict for statement in claim.statements] == [Verdict.HOLDS, Verdict.HOLDS]
     assert "with as much other text removed" in claim.statements[0].sentence
     assert dose is not None
-    (half,) = ablation_claims(dose.filter(pl.col("share_removed") < 1))
+    half, _ = ablation_claims(dose.filter(pl.col("share_removed") < 1))
     assert {statement.verdict for statement in half.statements} == {Verdict.UNTESTED}
     nothing = dose.with_columns(gain_nats=pl.lit(-0.1), gain_low=pl.lit(-0.2), gain_high=pl.lit(0.05))
     assert {statement.verdict for statement in ablation_claims(nothing)[0].statements} == {Verdict.FAILS}
@@ -288,3 +292,22 @@ def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
     unsure = dose.with_columns(gain_low=pl.lit(-0.01))
     assert {statement.verdict for statement in ablation_claims(unsure)[0].statements} == {Verdict.UNCLEAR}
     assert ablation_claims(None)[0].statements[0].verdict is Verdict.UNTESTED
+
+
+def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> None:
+    row = {"arch": "a", "direction": "env2lan", "n_doses": 3, "n_seeds": 3, "n_words": 40, "test": "t", "p": 0.001}
+    numbers = {"estimate_nats": -1.2, "ci_low": -1.5, "ci_high": -0.9, "p_holm": 0.002, "holds": True}
+
+    def judged(**specific: Any) -> tuple[Verdict, str]:
+        rows = [{**row, **numbers, "claim": FALLS}, {**row, **numbers, "claim": SPECIFIC, **specific}]
+        (statement,) = ablation_claims(None, tested=DOSE_CONCLUSIONS.frame(rows))[1].statements
+        return statement.verdict, statement.sentence
+
+    verdict, sentence = judged()
+    assert verdict is Verdict.HOLDS
+    assert "−1.20 nats [−1.50, −0.90]" in sentence.replace(FIXED, " ")
+    assert judged(holds=False, p_holm=0.2)[0] is Verdict.UNCLEAR, "falls, but perhaps no more than with other text"
+    assert judged(holds=False, estimate_nats=0.1, ci_high=0.3)[0] is Verdict.FAILS
+    assert judged(estimate_nats=-0.02, ci_low=-0.03, ci_high=-0.01)[0] is Verdict.NEGLIGIBLE
+    (alone,) = ablation_claims(None, tested=DOSE_CONCLUSIONS.frame([{**row, **numbers, "claim": FALLS}]))[1].statements
+    assert alone.verdict is Verdict.UNTESTED

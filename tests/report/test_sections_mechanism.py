@@ -1,5 +1,6 @@
 """The page's sections on mechanism, from tables that tiny models of each kind really gave."""
 
+import base64
 import json
 import re
 import shutil
@@ -26,6 +27,7 @@ from groundscope.mechanism.measure import TABLES, MechanismOptions, measure
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
+from groundscope.report import head_maps
 from groundscope.report.findings import Verdict
 from groundscope.report.findings_mechanism import mechanism_claims
 from groundscope.report.page import write_page
@@ -126,11 +128,24 @@ def test_maps_are_those_of_the_table(run: Path, tables: dict) -> None:
     maps = content.data["headMaps"]["mamba2-4"]
     row = tables[SALIENCY_MAPS].filter(arch="mamba2-4", seed=42, step=1500, name=maps["heads"][1])
     expected = row["saliency_nats"][0].to_list()
-    shown = maps["maps"][1][1]
-    for query in range(6):
-        assert [value * maps["unit"] for value in shown[query]] == pytest.approx(
-            expected[6 * query : 6 * query + query + 1], rel=1e-2, abs=1e-9
-        )
+    packed, entries = maps["maps"][1], 6 * 7 // 2
+    assert packed["nats"][1] == pytest.approx(max(expected), rel=1e-2)
+    shown = list(base64.b64decode(packed["bytes"])[entries : 2 * entries])
+    triangle = [expected[6 * query + key] for query in range(6) for key in range(query + 1)]
+    assert shown == pytest.approx([255 * value / max(expected) for value in triangle], abs=0.51)
+
+
+def test_many_large_maps_are_shown_at_fewer_checkpoints(
+    run: Path, tables: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = tables[SALIENCY_MAPS]
+    steps = pl.DataFrame({"step": range(0, 1000, 50)}, schema={"step": pl.Int64})
+    dense = maps.filter(step=0).drop("step").join(steps, how="cross").select(maps.columns)
+    assert {len(model["steps"]) for model in head_maps.head_maps(dense, {}).values()} == {head_maps.MOST_STEPS}
+    monkeypatch.setattr(head_maps, "BUDGET", 1100)
+    shown = head_maps.head_maps(dense, {})
+    assert {(model["steps"][0], model["steps"][-1], len(model["steps"])) for model in shown.values()} == {(0, 950, 3)}
+    assert sum(len(step["bytes"]) for model in shown.values() for step in model["maps"]) <= 1100
 
 
 def test_seeds_are_averaged(run: Path, tables: dict) -> None:

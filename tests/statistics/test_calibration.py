@@ -50,6 +50,16 @@ def test_crossed_false_positives_are_as_rare_as_stated():
     assert np.mean(TESTS["t"](values) < LEVEL) > 2 * HIGHEST, "a test over words alone is fooled by the contexts"
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("seed_sd", [0, 0.5, 1, 3])
+def test_few_seeds_that_differ_much_or_little_are_no_more_often_fooled(seeds, seed_sd):
+    """``seed_sd`` in standard errors of the mean over words."""
+    rng = np.random.default_rng([seeds, int(2 * seed_sd)])
+    by_seed = seed_sd * np.sqrt(seeds / WORDS) * rng.normal(size=(1, seeds, 2 * STUDIES))
+    values = rng.normal(size=(WORDS, 1, 2 * STUDIES)) + by_seed + 0.7 * rng.normal(size=(WORDS, seeds, 2 * STUDIES))
+    assert LOWEST <= np.mean(crossed_mean(values).p < LEVEL) <= HIGHEST
+
+
 @pytest.mark.parametrize("name", TESTS)
 def test_planted_effects_are_found_with_the_stated_power(name):
     """A mean gain of 0.4 of its standard deviation over 60 words: power .86 two-sided (Cohen 1988), .92 one-sided."""

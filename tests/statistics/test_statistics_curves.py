@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from groundscope.statistics.average import average
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.emergence import emergence, lasting_from
 from groundscope.statistics.regression import adjusted_r_squared, mean, r_squared
@@ -69,7 +70,19 @@ def test_replicates_average_over_seeds(rng):
     weights = TwoWayWeights.draw(20, 3, 50, rng)
     found = weights.replicate([mean(gain) for gain in gains])
     np.testing.assert_allclose(found.estimate, gains.mean(axis=(0, 1)))
-    np.testing.assert_allclose(found.draws, np.einsum("ds,dw,swt->dt", weights.seeds, weights.words, gains))
+    alone = TwoWayWeights(weights.words, np.ones((50, 1))).replicate([mean(gains[0])])
+    np.testing.assert_allclose(alone.draws, weights.words @ gains[0])
+
+
+def test_what_seeds_add_is_counted_once(rng):
+    """The spread of resamples is the standard error of the mixed model, whether or not seeds differ as such."""
+    for seed_sd in (0.0, 1.0):
+        words, seeds = rng.normal(size=(1, 200, 1)), seed_sd * rng.normal(size=(8, 1, 1))
+        gains = words + seeds + 3 * rng.normal(size=(8, 200, 1))
+        found = TwoWayWeights.draw(200, 8, 4000, rng).replicate([mean(gain) for gain in gains])
+        fit = crossed_mean(gains[..., 0].T)
+        error = np.sqrt(fit.row_sd**2 / 200 + fit.column_sd**2 / 8 + fit.residual_sd**2 / 1600)
+        assert found.draws.std() == pytest.approx(error, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -80,23 +93,29 @@ def test_lasting_from(lower, expected):
     assert lasting_from(np.array(lower, dtype=float)) == expected
 
 
+def emerged(gain, draws=400):
+    """Gain [seed, word, step] to its emergence."""
+    weights = TwoWayWeights.draw(gain.shape[1], len(gain), draws, generator(0, "t"))
+    return emergence(weights.replicate([mean(one) for one in gain]), average(gain.swapaxes(0, 1)).low)
+
+
 def test_emergence_is_found_where_it_was_planted(rng):
     steps = np.arange(20)
     planted = np.maximum(steps - 8, 0) * 0.25
     gain = planted + rng.normal(0, 0.6, (3, 80, 20))
-    found = emergence(gain, TwoWayWeights.draw(80, 3, 400, rng))
+    found = emerged(gain)
     assert found.low <= found.position <= found.high
     assert 8 <= found.low <= found.high <= 11
 
 
 def test_nothing_emerges_from_noise(rng):
-    found = emergence(rng.normal(0, 1, (2, 50, 12)), TwoWayWeights.draw(50, 2, 300, rng))
+    found = emerged(rng.normal(0, 1, (2, 50, 12)))
     assert found.position >= 11
     assert found.high == 12
 
 
 def test_a_gain_from_the_start_emerges_at_the_start(rng):
-    found = emergence(2 + rng.normal(0, 0.1, (1, 30, 5)), TwoWayWeights.draw(30, 1, 100, rng))
+    found = emerged(2 + rng.normal(0, 0.1, (1, 30, 5)))
     assert (found.position, found.low, found.high) == (0, 0, 0)
 
 

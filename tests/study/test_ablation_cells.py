@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from groundscope.behaviour.dose_tests import FALLS, LEFT, SPECIFIC
 from groundscope.cli import main
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
@@ -56,6 +57,10 @@ def test_gain_stands_against_the_share_removed(finished: Path) -> None:
     assert sizes[0.5] == pytest.approx(sizes[0.0] / 2, abs=1)
     chunks = dose.pivot("arm", index=["share_removed", "step"], values="chunks_left")
     assert chunks["control"].equals(chunks["cooccurring"]), "both arms lose as much text"
+    tested = pl.read_parquet(finished / "tables/dose_conclusions.parquet")
+    assert tested["claim"].to_list() == [LEFT, FALLS, SPECIFIC]
+    ends = dict(dose.filter(arm="cooccurring", step=6).select("share_removed", "gain_nats").iter_rows())
+    assert tested["estimate_nats"].to_list()[:2] == pytest.approx([ends[1.0], ends[1.0] - ends[0.0]])
     whole = pl.read_parquet(finished / "tables/gain.parquet").filter(step=6)["gain_nats"].mean()
     for arm in ("cooccurring", "control"):
         assert dose.filter(arm=arm, share_removed=0.0, step=6)["gain_nats"].item() == pytest.approx(whole)

@@ -91,18 +91,51 @@ def test_a_defect_is_kept_and_told(tmp_path: Path) -> None:
 
 def test_wrong_input_ends_the_run_and_leaves_no_trace_of_the_cell(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no such file"):
-        run_cells(cells([], fail={"base": CorpusError("no such file")}), tmp_path / "run", QUIET)
+        run_cells(cells([], fail={"base": CorpusError("no such file")}), tmp_path / "run", QUIET).raise_if_refused()
     assert not (tmp_path / "run/base").exists()
     assert not catalogue(tmp_path / "run")
 
 
 def test_wrong_input_behind_finished_work_keeps_that_work(tmp_path: Path) -> None:
+    chain = cells([], fail={"left": StudyError("no words")})[:2]
     with pytest.raises(StudyError):
-        run_cells(cells([], fail={"left": StudyError("no words")}), tmp_path, QUIET)
+        run_cells(chain, tmp_path, QUIET).raise_if_refused()
     record = Record.load(tmp_path, "base")
     assert record is not None
     assert record.finished
     assert not (tmp_path / "left").exists()
+
+
+def test_wrong_input_of_one_cell_spares_its_siblings(tmp_path: Path) -> None:
+    outcome = run_cells(cells([], fail={"left": StudyError("too long")}), tmp_path, QUIET)
+    outcome.raise_if_refused()
+    assert "right" in outcome.computed
+    assert outcome.failed == {"left": "too long"}
+    with pytest.raises(RunError, match="left: too long") as raised:
+        outcome.raise_if_failed()
+    assert raised.value.exit_status == 1
+    again = run_cells(cells([], fail={"left": StudyError("too long")}), tmp_path, QUIET)
+    assert again.skipped == ["base", "right"]
+    assert again.refusal is None  # a run that is done but for one cell is not refused
+
+
+def test_many_cells_that_fail_alike_are_told_in_one_breath() -> None:
+    failed = {**{f"lens/{number}": "the disk is full" for number in range(40)}, "words": "none"}
+    with pytest.raises(RunError, match=r"\(lens/0, lens/1, lens/2 and 37 more: the disk is full; words: none\)"):
+        Outcome(failed=failed).raise_if_failed()
+
+
+def test_a_folder_that_cannot_be_made_fails_its_cell_alone(tmp_path: Path) -> None:
+    (tmp_path / "left").write_text("a file where the cell's folder should be")
+    outcome = run_cells(cells([]), tmp_path, QUIET)
+    assert "its folder cannot be made ready" in outcome.failed["left"]
+    assert "right" in outcome.computed
+
+
+def test_a_trace_goes_when_its_cell_is_mended(tmp_path: Path) -> None:
+    run_cells(cells([], fail={"right": ZeroDivisionError("by zero")}), tmp_path, QUIET)
+    run_cells(cells([]), tmp_path, QUIET).raise_if_failed()
+    assert not list(tmp_path.glob("*.error.txt"))
 
 
 def test_only_takes_what_it_stands_on_and_names_what_it_does_not_know(tmp_path: Path) -> None:
@@ -158,7 +191,7 @@ def test_a_resumable_cell_is_not_erased_by_wrong_input(tmp_path: Path) -> None:
         raise StudyError("something to mend")
 
     with pytest.raises(StudyError):
-        run_cells([Cell("long", ("tables",), {}, half, resumable=True)], tmp_path, QUIET)
+        run_cells([Cell("long", ("tables",), {}, half, resumable=True)], tmp_path, QUIET).raise_if_refused()
     assert (tmp_path / "long/weights").is_file()
 
 

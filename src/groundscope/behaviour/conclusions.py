@@ -7,10 +7,9 @@ import polars as pl
 
 from groundscope.behaviour.evidence import Course
 from groundscope.behaviour.generalisation import courses_by_model
+from groundscope.statistics.average import average
 from groundscope.statistics.corrections import LEVEL, holm_within
-from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.emergence import emergence
-from groundscope.statistics.paired import sign_flip_test, t_interval
 from groundscope.statistics.regression import adjusted_r_squared, mean
 from groundscope.statistics.replicates import Replicates, TwoWayWeights
 from groundscope.statistics.resampling import Interval, generator
@@ -48,8 +47,8 @@ def conclusions(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     """Return table `CONCLUSIONS` from table ``gain``.
 
     - ``final_gain``: mean G at the last checkpoint; words and seeds random (one seed: sign flips over words).
-    - ``emergence_step``: first checkpoint after which the interval of G stays above zero; its interval comes from
-      resamples of words and seeds.
+    - ``emergence_step``: first checkpoint after which the interval of G (that of ``final_gain``, at each checkpoint)
+      stays above zero; its own interval comes from resamples of words and seeds.
     - ``r2_peak_step``: checkpoint of the largest R^2, and its interval over resamples. A description: the largest of
       many noisy values is a poor estimate of where a curve is highest.
     - ``rises_then_falls_while_gain_grows``: R^2 (log count, adjusted) rises to some checkpoint and falls after it while
@@ -60,11 +59,12 @@ def conclusions(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     for (arch, direction), courses in courses_by_model(gain).items():
         n_words, n_seeds = len(courses[0].words), len(courses)
         weights = TwoWayWeights.draw(n_words, n_seeds, resamples, generator(seed, "resamples of words and seeds"))
+        growing = weights.replicate([mean(course.gain) for course in courses])
         who = {"arch": arch, "direction": direction, "n_seeds": n_seeds, "n_words": n_words}
         found = [
             _final_gain(courses, confidence, seed),
-            _emergence(courses, weights, confidence),
-            *_rise_and_fall(courses, weights, confidence),
+            _emergence(courses, growing, confidence),
+            *_rise_and_fall(courses, weights, growing, confidence),
         ]
         rows += [_EMPTY | who | claim for claim in found]
     if not rows:
@@ -80,30 +80,24 @@ _EMPTY = dict.fromkeys((column.name for column in CONCLUSIONS.columns), None)
 
 
 def _final_gain(courses: list[Course], confidence: float, seed: int) -> dict[str, Any]:
-    last = np.stack([course.gain[:, -1] for course in courses], axis=1)
-    if len(courses) > 1:
-        found = crossed_mean(last, confidence)
-        estimate, low, high, p = (float(value) for value in (found.mean, found.low, found.high, found.p))
-        test = "crossed random effects of words and seeds, two-sided"
-    else:
-        rng = generator(seed, "sign flips over words")
-        p = float(sign_flip_test(last, alternative="two-sided", draws=10_000, rng=rng)[0])
-        estimate, (low, high) = float(last.mean()), (float(bound[0]) for bound in t_interval(last, confidence))
-        test = "sign-flip over words, two-sided"
+    found = average(np.stack([course.gain[:, -1] for course in courses], axis=1), confidence, seed)
+    estimate, low, high = (float(value) for value in (found.estimate, found.low, found.high))
     step = int(courses[0].step[-1])
-    return _claim("final_gain", "nats", step, estimate, low, high) | {"test": test, "p": p}
+    return _claim("final_gain", "nats", step, estimate, low, high) | {"test": found.test, "p": float(found.p)}
 
 
-def _emergence(courses: list[Course], weights: TwoWayWeights, confidence: float) -> dict[str, Any]:
-    found = emergence(np.stack([course.gain for course in courses]), weights, confidence)
+def _emergence(courses: list[Course], growing: Replicates, confidence: float) -> dict[str, Any]:
+    lower = average(np.stack([course.gain for course in courses], axis=1), confidence).low
+    found = emergence(growing, lower, confidence)
     steps = [*map(int, courses[0].step), None]  # the last position means: not within training
     estimate, low, high = (steps[position] for position in (found.position, found.low, found.high))
     return _claim("emergence_step", "steps", estimate, estimate, low, high)
 
 
-def _rise_and_fall(courses: list[Course], weights: TwoWayWeights, confidence: float) -> list[dict[str, Any]]:
+def _rise_and_fall(
+    courses: list[Course], weights: TwoWayWeights, growing: Replicates, confidence: float
+) -> list[dict[str, Any]]:
     explained = weights.replicate([adjusted_r_squared(course.log_count, course.gain) for course in courses])
-    growing = weights.replicate([mean(course.gain) for course in courses])
     found = rise_then_fall(explained, growing, confidence)
     highest = [int(courses[0].step[at]) for at in _highest(explained, confidence)] or [None] * 3
     peak = None if np.isnan(found.p) else int(courses[0].step[found.peak])

@@ -7,8 +7,9 @@ import polars as pl
 
 from groundscope.behaviour.evidence import Course
 from groundscope.errors import TableError
+from groundscope.statistics.average import average
 from groundscope.statistics.crossed import crossed_mean
-from groundscope.statistics.regression import mean, r_squared
+from groundscope.statistics.regression import r_squared
 from groundscope.statistics.replicates import TwoWayWeights
 from groundscope.statistics.resampling import generator
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
@@ -43,9 +44,9 @@ REPLICATION = TableSchema(
         Column("match_nats", pl.Float64(), "mean surprisal with the word's own cue"),
         Column("mismatch_nats", pl.Float64(), "mean surprisal with other cues"),
         Column("gain_nats", pl.Float64(), "mean G over words and seeds"),
-        Column("gain_low", pl.Float64(), "lower end of its bootstrap interval over words and seeds"),
-        Column("gain_high", pl.Float64(), "upper end of its bootstrap interval over words and seeds"),
-        Column("p", pl.Float64(), "p value of mean G = 0, words and seeds random; null for one seed"),
+        Column("gain_low", pl.Float64(), "lower end of its interval over other words and other seeds"),
+        Column("gain_high", pl.Float64(), "upper end of its interval over other words and other seeds"),
+        Column("p", pl.Float64(), "p value of mean G = 0, words and seeds random; of one seed: sign flips over words"),
         Column("r2_log", pl.Float64(), "mean over seeds of R^2 of G on log(1 + co-occurring chunks seen)"),
         Column("r2_log_low", pl.Float64(), "lower end of its bootstrap interval over words and seeds"),
         Column("r2_log_high", pl.Float64(), "upper end of its bootstrap interval over words and seeds"),
@@ -125,16 +126,18 @@ def courses_by_model(gain: pl.DataFrame) -> dict[tuple[str, str], list[Course]]:
 
 
 def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:
-    """Return table `REPLICATION` from table ``gain``: seeds are replicates, resampled together with words."""
+    """Return table `REPLICATION` from table ``gain``: seeds are replicates.
+
+    Means have the interval and test of `average`, for few seeds resampled make intervals that are far too narrow;
+    R^2, which has no such form, is resampled over words and seeds.
+    """
     frames = []
     for (arch, direction), courses in courses_by_model(gain).items():
         n_words, n_seeds = len(courses[0].words), len(courses)
         weights = TwoWayWeights.draw(n_words, n_seeds, resamples, generator(seed, "resamples of words and seeds"))
-        gains = weights.replicate([mean(course.gain) for course in courses]).interval(confidence)
         explained = weights.replicate([r_squared(course.log_count, course.gain) for course in courses])
         r2 = explained.interval(confidence)
-        by_word_and_seed = np.stack([course.gain for course in courses], axis=1)
-        p = crossed_mean(by_word_and_seed).p if n_seeds > 1 else np.full(len(courses[0].step), np.nan)
+        gains = average(np.stack([course.gain for course in courses], axis=1), confidence, seed)
         frames.append(
             pl.DataFrame(
                 {
@@ -148,7 +151,7 @@ def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
                     "gain_nats": gains.estimate,
                     "gain_low": gains.low,
                     "gain_high": gains.high,
-                    "p": p,
+                    "p": gains.p,
                     "r2_log": r2.estimate,
                     "r2_log_low": r2.low,
                     "r2_log_high": r2.high,

@@ -87,13 +87,15 @@ def measure(
     seen: Seen,
     options: BehaviourOptions,
     identity: Mapping[str, Any],
+    compared: Comparison | None = None,
 ) -> Measurement:
     """Measure one checkpoint in every direction that the options ask for.
 
     ``identity`` holds a value for each of `CHECKPOINT_COLUMNS`; ``contexts`` are those that the vocabulary knows
-    (`usable_contexts`); ``seen`` is what training had shown by this step (`Exposure.at`).
+    (`usable_contexts`); ``seen`` is what training had shown by this step (`Exposure.at`); ``compared`` stands for what
+    the options choose as mismatches (`comparison`).
     """
-    compared = comparison(words, vocabulary, options)
+    compared = compared or comparison(words, vocabulary, options)
     surprisals, gains = [], []
     for direction in options.directions:
         found = read(

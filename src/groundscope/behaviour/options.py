@@ -78,8 +78,9 @@ class BehaviourOptions(Record):
     neutral_within: float | None = Field(
         default=None,
         gt=0,
-        description="nats; leave out frames whose own preference among the words is larger (table audit); single words "
-        "are not tested then; none: keep all",
+        description="nats; leave out frames whose own preference among the words is larger (table audit), in controls, "
+        "mechanism and lenses, too, which then wait for all trainings; single words are then tested in controls alone; "
+        "none: keep all",
     )
     acquisition: Path | None = Field(
         default=None,
@@ -123,6 +124,13 @@ class AblationStudy(Record):
     @classmethod
     def _once(cls, asked: tuple[Any, ...]) -> tuple[Any, ...]:
         return _distinct(asked)
+
+
+class OneFormStudy(Record):
+    """Models trained again with one form for scene and speech: plain in-context retrieval, to compare with."""
+
+    models: tuple[str, ...] | None = Field(default=None, description="names of models of the study; none: all")
+    at: At = Field(default="few", description=f"measured {AT}; no other weights of these trainings are kept")
 
 
 def _distinct(asked: tuple[Any, ...]) -> tuple[Any, ...]:

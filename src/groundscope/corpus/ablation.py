@@ -9,15 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from pydantic import Field
 
-from groundscope.corpus.chunks import Corpus, content_hash, refuse_to_replace, unknown_share, write_chunks
-from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
-from groundscope.corpus.utterance import Channel
-from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.corpus.chunks import Corpus, refuse_to_replace
+from groundscope.corpus.cooccurrence import cooccurring_any
+from groundscope.corpus.derived import write_derived
 from groundscope.errors import CorpusError
-from groundscope.files import atomic_directory, write_json
 from groundscope.record import Record
 from groundscope.statistics.resampling import generator
 
@@ -98,29 +96,14 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
         removed=int((~kept).sum()),
         source=corpus.card.content_hash,
     )
-    with atomic_directory(out) as folder:
-        write_chunks(folder / "chunks.npy", corpus.chunks, kept, np.arange(len(corpus.vocabulary), dtype=np.int32))
-        chunks = np.load(folder / "chunks.npy", mmap_mode="r")
-        vocabulary = _recounted(corpus.vocabulary, chunks)
-        vocabulary.save(folder / "vocabulary.json")
-        vocabulary.save_tokenizer(folder / "tokenizer.json")
-        (folder / "problems.parquet").write_bytes((corpus.path / "problems.parquet").read_bytes())
-        is_env = vocabulary.is_env
-        changed = {
-            "tokens": chunks.size,
-            "chunks": len(chunks),
-            "share_env": float(np.mean([is_env[row].any() for row in chunks])),
-            "share_cooccurring": float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
-            "share_cooccurring_words": float(together[kept].mean()),
-            "tokens_removed": corpus.card.tokens_removed + corpus.chunks.size - chunks.size,
-            "words_left": {channel: _words(vocabulary, channel) for channel in Channel},
-            "unknown_share": {channel: unknown_share(vocabulary, channel) for channel in Channel},
-            "provenance": {**corpus.card.provenance, "ablation": record.model_dump(mode="json")},
-            "content_hash": content_hash(chunks, vocabulary),
-        }
-        write_json(folder / "card.json", corpus.card.model_copy(update=changed).model_dump(mode="json"))
-        del chunks  # the mapping must not outlive the temporary folder
-    return Corpus.open(out)
+    return write_derived(
+        corpus,
+        out,
+        kept=kept,
+        ids=np.arange(len(corpus.vocabulary), dtype=np.int32),
+        share_cooccurring_words=float(together[kept].mean()),
+        provenance={"ablation": record.model_dump(mode="json")},
+    )
 
 
 def dose_name(arm: Arm, percent: int) -> str:
@@ -170,23 +153,3 @@ def _removed(
     removed = np.zeros(len(together), dtype=bool)
     removed[generator(seed, f"ablation {arm}").permutation(pool)[:wanted]] = True
     return removed
-
-
-def _recounted(vocabulary: Vocabulary, chunks: Int[np.ndarray, "n_chunks length"]) -> Vocabulary:
-    """The same entries under the same ids, with their counts in these chunks."""
-    counted = np.zeros(len(vocabulary), dtype=np.int64)
-    for _, block in blocks(chunks):
-        counted += np.bincount(block.ravel(), minlength=len(vocabulary))
-    counts = counted.tolist()
-    words = vocabulary.to_json()["words"]  # in the order of their ids, which are the last
-    return Vocabulary(
-        documents=counts[vocabulary.document_id],
-        unknown={channel: counts[vocabulary.unknown_id(channel)] for channel in Channel},
-        speakers=[(code, counts[vocabulary.speaker_id(code)]) for code in vocabulary.speakers],
-        words=[(form, channel, n) for (form, channel, _), n in zip(words, counts[-len(words) :], strict=True)],
-    )
-
-
-def _words(vocabulary: Vocabulary, channel: Channel) -> int:
-    member = vocabulary.is_env if channel is Channel.ENV else vocabulary.is_lan
-    return int(vocabulary.counts[member].sum() - vocabulary.counts[vocabulary.unknown_id(channel)])

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from urllib.parse import quote
 
@@ -182,6 +183,17 @@ class Vocabulary:
     def unknown_id(self, channel: Channel) -> int:
         """Return the id of a channel's `<unk>`."""
         return self._word_ids[channel][UNKNOWN]
+
+    def in_one_form(self) -> "Vocabulary":
+        """Return this vocabulary with the scene's words under the ids of the same spoken forms.
+
+        A form that is never said keeps its id, so that no two words become one. Counts are left as they are.
+        """
+        spoken = self._word_ids[Channel.LAN]
+        merged = copy(self)
+        shown = {form: spoken.get(form, number) for form, number in self._word_ids[Channel.ENV].items()}
+        merged._word_ids = {**self._word_ids, Channel.ENV: shown}
+        return merged
 
     def encode(self, utterances: Iterable[Utterance]) -> list[int]:
         """Return the ids of utterances: for each, its speaker, then its words.

@@ -136,6 +136,6 @@ def device_named(name: str) -> torch.device:
         torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # by build of torch and kind of device
         raise ModelError(
-            f"There is no device '{name}' here ({_first(error)}); use auto, cpu, or cuda:0 where there is a GPU."
+            f"There is no device '{name}' here ({_first(error)}); use auto, cpu, or cuda where there is one."
         ) from None
     return device

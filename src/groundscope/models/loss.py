@@ -1,5 +1,6 @@
 """The next-token loss without all logits at once."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from groundscope.errors import ModelError
 # as large as the unembedding, which costs about as much as the products of a hundred tokens.
 _PART_BYTES = 64 * 2**20
 _PART_TOKENS = 1024
+# The gradient is added up by so many entries of the vocabulary, while the cache holds their product.
+_PART_ENTRIES = 4096
 _SAFE_LOGIT = 16.0
 
 
@@ -76,7 +79,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if d_hidden is not None:
                 d_hidden[rows] = (odds @ matrix) * scale
             if d_unembedding is not None:
-                d_unembedding += odds.T @ (state * scale).to(dtype)
+                weighted = (state * scale).to(dtype)
+                for entries in _entries(len(unembedding)):
+                    d_unembedding[entries] += odds[:, entries].T @ weighted
             if d_bias is not None:
                 d_bias += (scale.to(dtype).T @ odds)[0]
         ctx.gradients = d_hidden, d_unembedding, d_bias
@@ -91,6 +96,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         )
         ctx.gradients = None  # scaled in place to save a copy of the unembedding, so good for one walk back only
         return d_hidden, d_unembedding, None, d_bias, None, None
+
+
+def _entries(vocab: int) -> Iterator[slice]:
+    """Parts of the vocabulary."""
+    return (slice(start, start + _PART_ENTRIES) for start in range(0, vocab, _PART_ENTRIES))
 
 
 def _part_size(tokens: int, vocab: int, dtype: torch.dtype) -> int:

@@ -141,15 +141,19 @@ class Labels:
             self._labels.append({"step": step, "y": value, "name": name, "mark": mark, "meta": meta})
 
     def traces(self, axis: Positions) -> list[go.Scatter]:
-        """One text trace per label, so that it comes and goes with its line."""
+        """One text trace per label, so that it comes and goes with its line.
+
+        All stand where the longest line ends: a name behind a shorter line would stand on the others.
+        """
         self._labels.sort(key=lambda label: label["y"])
+        end = max((label["step"] for label in self._labels), default=0)
         heights = spread([label["y"] for label in self._labels], self._gap)
         return [
             go.Scatter(
-                x=[axis.position(label["step"])],
+                x=[axis.position(end)],
                 y=[round(height, 4)],
-                customdata=[label["step"]],
-                text=[2 * FIXED + plain(shortened(label["name"]))],
+                customdata=[end],
+                text=[3 * FIXED + plain(shortened(label["name"]))],
                 mode="text",
                 textposition="middle right",
                 textfont={"color": label["mark"].colour},

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -12,26 +12,42 @@ import polars as pl
 
 from groundscope.errors import StudyError
 from groundscope.files import atomic_file
+from groundscope.report.claims_of_run import claims_of
 from groundscope.report.content import Content, Section
-from groundscope.report.findings import Claim, claims, untested
+from groundscope.report.findings import Claim
 from groundscope.report.numbers import listing, percent
 from groundscope.report.page import render
 from groundscope.report.run import Run, open_run
 from groundscope.report.sections import SECTIONS
 from groundscope.report.seeds import unfinished
+from groundscope.tables import TableSchema
 
-SHARED = ("surprisal", "gain", "cooccurrence", "words", "loss")
-"""The sections that show several runs as well as one: they read nothing but the tables `JOINED`."""
+SHARED = ("surprisal", "gain", "cooccurrence", "words", "saliency", "cause", "lens", "loss")
+"""The sections that show several runs as well as one: the tables that they read name a model in each row."""
 
 JOINED = ("conclusions", "evidence", "gain", "loss")
+
+
+@dataclass(frozen=True)
+class JoinedRun(Run):
+    """The models of several runs, each under its run's name; ``runs`` are read for what single sections want."""
+
+    runs: Mapping[str, Run] = field(default_factory=dict)
+
+    def read(self, schema: TableSchema) -> pl.DataFrame:
+        """Join a table of all runs."""
+        return pl.concat([_under_its_run(name, run.read(schema)) for name, run in self.runs.items()])
 
 
 def write_comparison(folders: Sequence[Path], out: Path | None = None) -> Path:
     """Write a page on several runs; default: ``report/compare-with-NAME.html`` of the first. Returns its path.
 
     Runs are called A, B, ... and a model of run A is ``A transformer-4``: names at the ends of lines have little room.
-    Verdicts are each run's own: no test is taken across runs. Raises StudyError for a run that is given twice.
+    Verdicts are each run's own: no test is taken across runs. Raises StudyError for a run that is given twice, and for
+    more runs than there are letters.
     """
+    if len(folders) > len(ascii_uppercase):
+        raise StudyError(f"{len(folders)} runs are too many for one page. Compare at most {len(ascii_uppercase)}.")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise StudyError("A run is given twice. Name each run that is to be compared once.")
     runs = dict(zip(ascii_uppercase, map(open_run, folders), strict=False))
@@ -66,14 +82,14 @@ def joined_run(runs: Mapping[str, Run]) -> Run:
     tables: dict[str, pl.DataFrame] = {}
     for shown in JOINED:
         parts = [
-            table.with_columns(pl.format("{} {}", pl.lit(name), pl.col("arch").cast(pl.String)).alias("arch"))
+            _under_its_run(name, table)
             for name, run in runs.items()
             if (table := run.conclusions if shown == "conclusions" else run.tables.get(shown)) is not None
         ]
         if parts:
             tables[shown] = pl.concat(parts, how="diagonal_relaxed").with_columns(pl.col("arch").cast(order))
     first = next(iter(runs.values()))
-    return Run(
+    return JoinedRun(
         folder=first.folder,
         study_text=None,
         resolved={
@@ -81,12 +97,14 @@ def joined_run(runs: Mapping[str, Run]) -> Run:
             "models": models,
             "statistics": dict(first.statistics),
             "behaviour": first.resolved.get("behaviour", {}),
+            "mechanism": first.resolved.get("mechanism"),
             "description": f"{'; '.join(called(runs))}. Verdicts and intervals are each run's own.",
         },
         provenance={},
         card=None,
         tables=tables,
         heights={},
+        runs=runs,
     )
 
 
@@ -103,6 +121,10 @@ def renamed(run: str, arch: str) -> str:
     return f"{run} {arch}"
 
 
+def _under_its_run(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(pl.format("{} {}", pl.lit(name), pl.col("arch").cast(pl.String)).alias("arch"))
+
+
 def _made_of(run: Run) -> dict[str, Any]:
     card = run.card
     corpus = (
@@ -112,7 +134,7 @@ def _made_of(run: Run) -> dict[str, Any]:
 
 
 def _summary(runs: Mapping[str, Run]) -> Content:
-    found = {name: claims(run.conclusions, run.evidence, run.recurrent, run.negligible) for name, run in runs.items()}
+    found = {name: claims_of(run) for name, run in runs.items()}
     together = [
         replace(same[0], statements=tuple(statement for claim in same for statement in claim.statements))
         for same in zip(*(_under(name, of_run) for name, of_run in found.items()), strict=True)
@@ -127,7 +149,6 @@ def _summary(runs: Mapping[str, Run]) -> Content:
     return Content(
         {
             "claims": together,
-            "untested": untested(),
             "unfinished": ended,
             "confidence": percent(first.confidence, 0),
             "negligible": first.negligible,

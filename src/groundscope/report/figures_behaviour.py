@@ -171,7 +171,7 @@ def lines_figure(rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, M
         xaxis={
             "title": {"text": axis.title, "standoff": 8},
             "tickvals": list(axis.values),
-            "range": _padded(axis.values),
+            "range": _padded(rows[x].to_list()),
         },
         yaxis={"title": {"text": GAIN_TITLE, "standoff": 10}},
     )

@@ -1,13 +1,14 @@
 """What a run found: each claim of the paper as a sentence per model, with estimate, interval and verdict.
 
 The tests are those of table ``conclusions``; a verdict follows from them by a rule that stands beside the claim. What
-points the claimed way without being significant is "unclear"; what holds, but is smaller than anything that matters, is
-"negligible"; what the tables do not hold is "not tested".
+points the claimed way without being significant is "unclear"; what is smaller than anything that matters, significant
+or not, is "negligible"; what the tables do not hold is "not tested".
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import polars as pl
 
@@ -28,6 +29,7 @@ from groundscope.report.numbers import (
     share_interval,
     whole,
 )
+from groundscope.statistics.corrections import LEVEL
 
 NEGLIGIBLE_NATS = 0.05
 """The smallest effect that matters, unless a study says otherwise: a word that becomes 5 % more likely."""
@@ -54,20 +56,36 @@ class Statement:
     signs: str = ""
 
 
-def sized(statement: Statement, high: float | None, negligible: float, of: str) -> Statement:
-    """Return a statement that holds as negligible where the interval of its effect ends (``high``) below that, in nats.
+Reach = tuple[float | None, float | None]
+"""An interval in nats, from its lower to its upper end."""
 
-    With enough words and seeds any difference is significant; whether it matters is another question.
+
+def sized(statement: Statement, reach: Reach, negligible: float, of: str) -> Statement:
+    """Return a statement as negligible where it holds but its effect's interval ends below that, in nats.
+
+    With enough words and seeds any difference is significant; whether it matters is another question. Nor is it
+    unclear whether there is an effect that matters where the interval leaves no room for one on either side of zero.
     """
-    if statement.verdict is not Verdict.HOLDS or high is None or high >= negligible:
+    low, high = reach
+    if high is None or high >= negligible:
         return statement
-    sentence = f"{statement.sentence} Negligible: the whole interval of {of} lies below {nats(negligible)}."
+    if statement.verdict is Verdict.HOLDS:
+        where = f"lies below {nats(negligible)}"
+    elif statement.verdict is Verdict.UNCLEAR and low is not None and low > -negligible:
+        where = f"lies within {nats(negligible)} of zero"
+    else:
+        return statement
+    sentence = f"{statement.sentence} Negligible: the whole interval of {of} {where}."
     return replace(statement, verdict=Verdict.NEGLIGIBLE, sentence=sentence)
 
 
-def size_rule(negligible: float) -> str:
-    """Say when what holds is negligible."""
-    return f"Negligible when it holds, but the whole interval lies below {nats(negligible)}."
+def size_rule(negligible: float, of: str = "") -> str:
+    """Say when an effect is negligible."""
+    interval = f"the whole interval {of}".rstrip()
+    return (
+        f"Negligible when it holds, but {interval} lies below {nats(negligible)}, or when the whole interval "
+        "lies that near to zero."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +126,13 @@ def claims(
     evidence: pl.DataFrame | None,
     recurrent: Sequence[str] = (),
     negligible: float = NEGLIGIBLE_NATS,
+    contrasts: pl.DataFrame | None = None,
 ) -> list[Claim]:
     """Every claim of the paper on behaviour, in its order.
 
     ``conclusions`` is that table, ``evidence`` is joined by `seeds.evidence_over_seeds`; ``recurrent`` names the models
-    that are the paper's recurrent control; an effect below ``negligible`` nats does not matter.
+    that are the paper's recurrent control; an effect below ``negligible`` nats does not matter; ``contrasts`` is table
+    ``contrasts``, without which no two models are compared.
     """
     forward, reverse = (_findings(conclusions, evidence, direction, negligible) for direction in (FORWARD, REVERSE))
     size = size_rule(negligible)
@@ -139,9 +159,10 @@ def claims(
         ),
         Claim(
             "The recurrent control gains less",
-            "Holds when the interval of G at the last checkpoint of a recurrent model lies wholly below that of each "
-            "other model.",
-            _recurrent(forward, recurrent),
+            "Holds when G at the last checkpoint of each other model is above that of the recurrent one: on the same "
+            "words and seeds, both samples, with p below .05 after correction over pairs of models (Holm). "
+            f"{size_rule(negligible, 'of a difference')}",
+            _recurrent(forward, recurrent, contrasts, negligible),
         ),
         Claim(
             "In reverse, speech helps to predict the scene’s word",
@@ -150,11 +171,6 @@ def claims(
             _each(reverse, _reverse),
         ),
     ]
-
-
-def untested() -> tuple[str, ...]:
-    """The paper's further claims, on which the tables are silent."""
-    return ("a gap is left when all co-occurring chunks are removed from training",)
 
 
 def _findings(
@@ -206,17 +222,18 @@ def _gained(found: Findings, cause: str, target: str) -> Statement:
     verdict = Verdict.HOLDS if final["holds"] else Verdict.UNCLEAR if gain > 0 else Verdict.FAILS
     sentence = f"At step {whole(final['step'])} the matching {cause} {change}, {course} ({support})."
     statement = Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")
-    return sized(statement, final["ci_high"], found.negligible, "G")
+    return sized(statement, _ends(final), found.negligible, "G")
 
 
 def _emergence(found: Findings) -> Statement:
     onset, first = found.conclusions["emergence_step"], found.first
+    at_the_end = _ends(found.conclusions["final_gain"]), found.negligible, "G at the last checkpoint"
     step, low, high = onset["estimate"], onset["ci_low"], onset["ci_high"]
     before = f"At step {whole(first['step'])} G is {nats(first['gain_nats'])}"
     if step is None:
         verdict = Verdict.UNCLEAR if (found.last["gain_nats"] or 0) > 0 else Verdict.FAILS
         sentence = f"{before}; its interval is not above zero at the last checkpoint."
-        return Statement(found.arch, verdict, sentence, "not yet")
+        return sized(Statement(found.arch, verdict, sentence, "not yet"), *at_the_end)
     if step == first["step"]:
         verdict = Verdict.FAILS if step == 0 else Verdict.UNTESTED
         sentence = f"{before}, and its interval lies above zero at every checkpoint from this first one on."
@@ -226,7 +243,7 @@ def _emergence(found: Findings) -> Statement:
     sentence = f"{before}; it stays above zero from step {whole(step)} {reach} on ({compact(tokens)} tokens)."
     verdict = Verdict.UNCLEAR if high is None else Verdict.HOLDS
     statement = Statement(found.arch, verdict, sentence, f"step {compact(step)}")
-    return sized(statement, found.conclusions["final_gain"]["ci_high"], found.negligible, "G at the last checkpoint")
+    return sized(statement, *at_the_end)
 
 
 def _cooccurrence(found: Findings) -> Statement:
@@ -245,30 +262,66 @@ def _cooccurrence(found: Findings) -> Statement:
     test = f"while G {_moved(growth, 'grows')} ({holm_p(whole_claim['p_holm'])})"
     sentence = f"{peak}, and {_r2(last)} at the end. {course} {test}."
     verdict = Verdict.HOLDS if whole_claim["holds"] else Verdict.UNCLEAR
-    return sized(Statement(found.arch, verdict, sentence, signs), growth["ci_high"], found.negligible, "that growth")
+    return sized(Statement(found.arch, verdict, sentence, signs), _ends(growth), found.negligible, "that growth")
 
 
-def _recurrent(findings: list[Findings], recurrent: Sequence[str]) -> tuple[Statement, ...]:
+def _recurrent(
+    findings: list[Findings], recurrent: Sequence[str], contrasts: pl.DataFrame | None, negligible: float
+) -> tuple[Statement, ...]:
     measured = [found for found in findings if found.conclusions["final_gain"]["estimate"] is not None]
     controls = [found for found in measured if found.arch in recurrent]
     others = [found for found in measured if found.arch not in recurrent]
     if not controls or not others:
         missing = "recurrent model" if not controls else "model that is not recurrent"
         return (Statement("", Verdict.UNTESTED, f"This run measured no {missing}."),)
-    return tuple(_less(control, others) for control in controls)
+    return tuple(_less(control, others, contrasts, negligible) for control in controls)
 
 
-def _less(control: Findings, others: list[Findings]) -> Statement:
-    own, theirs = control.conclusions["final_gain"], [other.conclusions["final_gain"] for other in others]
-    if all(own["ci_high"] < other["ci_low"] for other in theirs):
+def _less(control: Findings, others: list[Findings], contrasts: pl.DataFrame | None, negligible: float) -> Statement:
+    own = control.conclusions["final_gain"]
+    signs = f"G {decimal(own['estimate'], _digits(own))}"
+    pairs = [_more(contrasts, other.arch, control.arch) for other in others]
+    compared = [pair for pair in pairs if pair is not None]
+    gains = listing([f"{_final(other.conclusions['final_gain'])} in {other.arch}" for other in others])
+    sentence = f"G at the last checkpoint is {_final(own)}, against {gains}."
+    if len(compared) < len(others):
+        alone = listing([other.arch for other, pair in zip(others, pairs, strict=True) if pair is None])
+        return Statement(control.arch, Verdict.UNTESTED, f"{sentence} No common seed and words with {alone}.", signs)
+    tests = listing(
+        [
+            f"{nats_within(more.estimate, more.low, more.high)} more in {other.arch} ({holm_p(more.p)})"
+            for other, more in zip(others, compared, strict=True)
+        ]
+    )
+    if all(more.estimate > 0 and more.p is not None and more.p < LEVEL for more in compared):
         verdict = Verdict.HOLDS
-    elif any(own["estimate"] >= other["estimate"] for other in theirs):
-        verdict = Verdict.FAILS
     else:
-        verdict = Verdict.UNCLEAR
-    against = listing([f"{_final(other)} in {found.arch}" for found, other in zip(others, theirs, strict=True)])
-    sentence = f"G at the last checkpoint is {_final(own)}, against {against}."
-    return Statement(control.arch, verdict, sentence, f"G {decimal(own['estimate'], _digits(own))}")
+        verdict = Verdict.FAILS if any(more.estimate <= 0 for more in compared) else Verdict.UNCLEAR
+    statement = Statement(control.arch, verdict, f"{sentence} Word by word and seed by seed it is {tests}.", signs)
+    least = min(compared, key=lambda more: more.high)
+    return sized(statement, (least.low, least.high), negligible, "a difference")
+
+
+class _More(NamedTuple):
+    """How much more one model gains than another, in nats, with interval and corrected p."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float | None
+
+
+def _more(contrasts: pl.DataFrame | None, arch: str, than: str) -> _More | None:
+    """How much more ``arch`` gains than ``than``; the table has each pair once, in either order."""
+    if contrasts is None:
+        return None
+    for row in contrasts.filter(direction=FORWARD).iter_rows(named=True):
+        estimate, low, high = (row[f"difference_{part}"] for part in ("nats", "low", "high"))
+        if (row["arch"], row["other"]) == (arch, than):
+            return _More(estimate, low, high, row["p_holm"])
+        if (row["arch"], row["other"]) == (than, arch):
+            return _More(-estimate, -high, -low, row["p_holm"])
+    return None
 
 
 def _moved(change: dict, verb: str) -> str:
@@ -279,6 +332,10 @@ def _moved(change: dict, verb: str) -> str:
 
 def _final(row: dict) -> str:
     return f"{decimal(row['estimate'], _digits(row))} {_reach(row)}"
+
+
+def _ends(row: dict) -> Reach:
+    return row["ci_low"], row["ci_high"]
 
 
 def _reach(row: dict) -> str:

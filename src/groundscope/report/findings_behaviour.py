@@ -1,25 +1,35 @@
-"""The paper's claim on models trained without co-occurrence: a sentence per model, with estimate, interval, verdict."""
+"""The paper's claims on models trained without co-occurrence: a sentence per model, its estimate, interval, verdict."""
 
 import numpy as np
 import polars as pl
 
+from groundscope.behaviour.dose_tests import FALLS, SPECIFIC
 from groundscope.corpus.ablation import Arm
 from groundscope.report.findings import FORWARD, NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
-from groundscope.report.numbers import decimal, digits_for, nats, nats_within, p_value, percent, plural, whole
+from groundscope.report.numbers import decimal, digits_for, holm_p, nats, nats_within, p_value, percent, plural, whole
 from groundscope.report.seeds import at_the_end
 from groundscope.statistics.corrections import LEVEL, holm
 
 
-def ablation_claims(dose: pl.DataFrame | None, negligible: float = NEGLIGIBLE_NATS) -> list[Claim]:
-    """The one claim, from table ``dose``; an effect below ``negligible`` nats does not matter."""
+def ablation_claims(
+    dose: pl.DataFrame | None, negligible: float = NEGLIGIBLE_NATS, tested: pl.DataFrame | None = None
+) -> list[Claim]:
+    """The claims, from tables ``dose`` and ``dose_conclusions``; less than ``negligible`` nats does not matter."""
     return [
         Claim(
             "A gain is left when all co-occurring chunks are removed",
             "Holds when, with every co-occurring chunk removed from training, the interval of G at the last checkpoint "
-            "for other words and other seeds lies above zero, and, with several seeds, p is below .05 after "
-            f"correction over models (Holm). {size_rule(negligible)}",
+            "for other words and other seeds lies above zero, and p is below .05 after correction over models (Holm). "
+            f"{size_rule(negligible)}",
             _without_cooccurrence(dose, negligible),
-        )
+        ),
+        Claim(
+            "The gain grows with co-occurrence",
+            "Holds when G falls with the share of co-occurring chunks removed, and by more than with as much other "
+            "text removed: slopes of each word in each seed, both samples, with p below .05 after correction over "
+            f"models and directions (Holm). {size_rule(negligible, 'of the difference')}",
+            _with_cooccurrence(tested, negligible),
+        ),
     ]
 
 
@@ -35,7 +45,7 @@ def _without_cooccurrence(dose: pl.DataFrame | None, negligible: float) -> tuple
     for row, corrected in zip(most.to_dicts(), p, strict=True):
         doses = last.filter(pl.col("arch") == row["arch"])
         statement = _statement(row, doses, None if np.isnan(corrected) else float(corrected))
-        statements.append(sized(statement, row["gain_high"], negligible, "G"))
+        statements.append(sized(statement, (row["gain_low"], row["gain_high"]), negligible, "G"))
     return tuple(statements)
 
 
@@ -59,6 +69,35 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
     gain = f"G is {nats_within(*estimate)} without any co-occurring chunk{against}"
     sentence = f"At step {whole(row['step'])} {gain} ({support})."
     return Statement(arch, _verdict(row, p), sentence, f"G {decimal(row['gain_nats'], digits_for(*estimate))}")
+
+
+def _with_cooccurrence(tested: pl.DataFrame | None, negligible: float) -> tuple[Statement, ...]:
+    if tested is None:
+        return (Statement("", Verdict.UNTESTED, "Not measured in this run: it compares no two doses."),)
+    forward = tested.filter(direction=FORWARD).sort("arch").partition_by("arch", maintain_order=True)
+    return tuple(_slopes({row["claim"]: row for row in rows.iter_rows(named=True)}, negligible) for rows in forward)
+
+
+def _slopes(found: dict[str, dict], negligible: float) -> Statement:
+    arch = str(next(iter(found.values()))["arch"])
+    if FALLS not in found or SPECIFIC not in found:
+        return Statement(arch, Verdict.UNTESTED, "It needs two doses of each arm: none removed, and some.")
+    falls, specific = found[FALLS], found[SPECIFIC]
+    said = (
+        f"Over their whole removal G changes by {_change(falls)}, by {_change(specific)} beyond what other text does."
+    )
+    if falls["holds"] and specific["holds"]:
+        verdict = Verdict.HOLDS
+    else:
+        fails = falls["estimate_nats"] >= 0 or specific["estimate_nats"] >= 0
+        verdict = Verdict.FAILS if fails else Verdict.UNCLEAR
+    signs = f"ΔG {decimal(falls['estimate_nats'], digits_for(falls['estimate_nats']))}"
+    loss = -specific["ci_high"], -specific["ci_low"]
+    return sized(Statement(arch, verdict, said, signs), loss, negligible, "the difference")
+
+
+def _change(row: dict) -> str:
+    return f"{nats_within(row['estimate_nats'], row['ci_low'], row['ci_high'])} ({holm_p(row['p_holm'])})"
 
 
 def _verdict(row: dict, p: float | None) -> Verdict:

@@ -6,7 +6,7 @@ from functools import partial
 import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
-from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
+from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Reach, Statement, Verdict, size_rule, sized
 from groundscope.report.numbers import decimal, digits_for, holm_p, interval, listing, nats, nats_within, plural, whole
 
 Row = dict
@@ -70,7 +70,7 @@ def _aggregates(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) 
     at = f"At step {whole(found[0]['step'])}"
     sentence = f"{at}, surprisal is higher without aggregate heads by {against} {_support(found)}."
     statement = Statement(arch, _verdict(found), sentence, f"{_signed(found[0])} nats")
-    return sized(statement, _highest(found), negligible, "both")
+    return sized(statement, _widest(found), negligible, "both")
 
 
 def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
@@ -80,7 +80,7 @@ def _grounding(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -
     against = listing([f"{_value(row)} than without {_heads(row)}" for row in found])
     sentence = f"At step {whole(found[0]['step'])}, G is lower without aggregate heads by {against} {_support(found)}."
     statement = Statement(arch, _verdict(found), sentence, f"G {_signed(found[0], -1)}")
-    return sized(statement, _highest(found), negligible, "both")
+    return sized(statement, _widest(found), negligible, "both")
 
 
 def _gathers(negligible: float, arch: str, rows: dict[tuple[str, str], Row]) -> Statement:
@@ -121,9 +121,10 @@ def _verdict(found: list[Row]) -> Verdict:
     return Verdict.UNCLEAR if any(row["estimate"] > 0 for row in found) else Verdict.FAILS
 
 
-def _highest(found: list[Row]) -> float | None:
-    """The upper end of the intervals; None where there is none."""
-    return max((row["ci_high"] for row in found if row["ci_high"] is not None), default=None)
+def _widest(found: list[Row]) -> Reach:
+    """From the lowest to the highest end of the intervals; None where there is none."""
+    lows, highs = ([row[end] for row in found if row[end] is not None] for end in ("ci_low", "ci_high"))
+    return min(lows, default=None), max(highs, default=None)
 
 
 def _note(found: list[Row]) -> str:

@@ -12,12 +12,15 @@ from groundscope import __version__
 from groundscope.behaviour.acquisition import ACQUISITION, WORD_EMERGENCE
 from groundscope.behaviour.audit import AUDIT, NEUTRAL_FRAMES
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.contrasts import CONTRASTS, contrasts
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS
 from groundscope.behaviour.dose import DOSE
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS
 from groundscope.behaviour.evidence import EVIDENCE
 from groundscope.behaviour.generalisation import CATEGORIES, CROSSED, KINDS, REPLICATION
 from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
+from groundscope.behaviour.one_form import ONE_FORM
 from groundscope.behaviour.pictures import PICTURES
 from groundscope.behaviour.words import WORDS
 from groundscope.corpus.card import CorpusCard
@@ -36,8 +39,20 @@ from groundscope.tables import TableSchema, read_table
 from groundscope.training.metrics import LOSS
 
 SHOWN = (
-    *(CONCLUSIONS, EVIDENCE, GAIN, LOSS, CONTROL_EVIDENCE, AUDIT, NEUTRAL_FRAMES, CONTEXTS, CROSSED, REPLICATION),
-    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, PICTURES),
+    *(
+        CONCLUSIONS,
+        EVIDENCE,
+        GAIN,
+        LOSS,
+        CONTROL_EVIDENCE,
+        AUDIT,
+        NEUTRAL_FRAMES,
+        CONTEXTS,
+        CROSSED,
+        REPLICATION,
+        CONTRASTS,
+    ),
+    *(KINDS, CATEGORIES, WORD_EMERGENCE, ACQUISITION, DOSE, DOSE_CONCLUSIONS, ONE_FORM, PICTURES),
 )
 LINKED = (
     *(*SHOWN, SURPRISAL, CONTROLS, WORDS),
@@ -134,6 +149,14 @@ class Run:
             return self.tables["conclusions"]
         gain = self.main_gain
         return None if gain is None else conclusions(gain, **self.statistics)
+
+    @cached_property
+    def contrasts(self) -> pl.DataFrame | None:
+        """Table ``contrasts``; drawn from table ``gain`` where the run does not have it, None without both."""
+        if "contrasts" in self.tables:
+            return self.tables["contrasts"]
+        gain = self.main_gain
+        return None if gain is None else contrasts(gain, confidence=self.confidence)
 
     @property
     def kind(self) -> str:

@@ -7,15 +7,14 @@ from typing import Any
 import polars as pl
 
 from groundscope.corpus.utterance import Channel
+from groundscope.report.claims_of_run import claims_of
 from groundscope.report.content import Content, Section
 from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
-from groundscope.report.findings import claims
-from groundscope.report.findings_behaviour import ablation_claims
 from groundscope.report.numbers import percent
 from groundscope.report.run import LINKED, Run
 from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
 from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
-from groundscope.report.sections_mechanism import MECHANISM_SECTIONS, claims_on_mechanism
+from groundscope.report.sections_mechanism import MECHANISM_SECTIONS
 from groundscope.report.sections_pictures import PICTURE_SECTION
 from groundscope.report.sections_prompts import PROMPTS
 from groundscope.report.seeds import unfinished
@@ -25,11 +24,7 @@ from groundscope.report.words import word_arrays
 def _summary(run: Run) -> Content:
     return Content(
         {
-            "claims": [
-                *claims(run.conclusions, run.evidence, run.recurrent, run.negligible),
-                *ablation_claims(run.table("dose"), run.negligible),
-                *claims_on_mechanism(run),
-            ],
+            "claims": claims_of(run),
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
             "negligible": run.negligible,

@@ -16,6 +16,7 @@ from groundscope.report.run import Run
 from groundscope.report.seeds import at_the_end, evidence_over_seeds
 
 MEASURED, UNTRAINED, COUNTED = "as measured", "before any training", "a predictor that only counts"
+RETRIEVED = "trained with one form for both"
 VANISHES, STAYS, COMPARES = "Where the scene cannot help", "The same question, asked otherwise", "For comparison"
 CONTROL_NAMES = {
     Control.SHUFFLED: "another word’s scene as the match",
@@ -34,7 +35,7 @@ CONTROL_LINES = (
     *(VANISHES, UNTRAINED, CONTROL_NAMES[Control.SHUFFLED]),
     STAYS,
     *(name for control, name in CONTROL_NAMES.items() if control not in (Control.SHUFFLED, Control.ONE_VOCABULARY)),
-    *(COMPARES, COUNTED, CONTROL_NAMES[Control.ONE_VOCABULARY]),
+    *(COMPARES, COUNTED, RETRIEVED, CONTROL_NAMES[Control.ONE_VOCABULARY]),
 )
 
 
@@ -51,6 +52,9 @@ def _controls(run: Run) -> Content | None:
         forest_rows(at_the_end(measured), pl.col("line")),
         forest_rows(_only_estimate(last, "counted_gain_nats"), pl.lit(COUNTED)),
     ]
+    one_form = run.table("one_form")
+    if one_form is not None:
+        parts.append(forest_rows(at_the_end(one_form), pl.lit(RETRIEVED)))
     rows = pl.concat(parts)
     found = set(rows["line"])
     lines = _without_empty([line for line in CONTROL_LINES if line in found or line in (VANISHES, STAYS, COMPARES)])
@@ -60,6 +64,7 @@ def _controls(run: Run) -> Content | None:
             "reading": _reading_of_controls(rows),
             "steps": _by_arch(measured, ("line", "step")),
             "n_words": max(last["n_words"]),
+            "one_form": one_form is not None,
             "height": height_of(figure),
         },
         {"controls": figure},

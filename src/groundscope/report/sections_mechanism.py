@@ -1,7 +1,7 @@
 """The page's sections on mechanism: where the scene's word flows, which heads carry it, whether they are the cause.
 
-Tables are joined over seeds before anything is embedded: means, and the widest reach of the seeds. The maps of single
-heads are the only large part; they are embedded for one seed and at most `MAP_STEPS` checkpoints per model.
+Tables are joined over seeds before anything is embedded: means, and the widest reach of the seeds; the maps of single
+heads are those of one seed (`head_maps`).
 """
 
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.report.content import Content, Section
 from groundscope.report.findings import Claim
 from groundscope.report.findings_mechanism import mechanism_claims
+from groundscope.report.head_maps import head_maps
 from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, spread_out, sweep_figure
 from groundscope.report.run import Run
 from groundscope.report.seeds import at_the_end
 from groundscope.statistics.corrections import LEVEL
 from groundscope.tables import TableSchema
 
-MAP_STEPS = 12
 TOP_HEADS = 12
 TABLE_STEPS = 6
 _ID = ("arch", "step")
@@ -132,7 +132,8 @@ def heads_content(run: Run) -> Content | None:
         **_who(measured),
     }
     figures = {"sweep": sweep_figure(sweep, run.marks, measured.threshold)}
-    return Content(variables, figures, {"headMaps": _maps(measured)})
+    tokens = dict(measured.table(MECHANISM_PROMPTS).select("prompt", "tokens").iter_rows())
+    return Content(variables, figures, {"headMaps": head_maps(measured.table(SALIENCY_MAPS), tokens)})
 
 
 def cause_content(run: Run) -> Content | None:
@@ -276,41 +277,6 @@ def _foremost(measured: Measured, roles: pl.DataFrame, arch: str) -> list[dict[s
     )
 
 
-def _maps(measured: Measured) -> dict[str, Any]:
-    """Model -> seed, frame and, for some checkpoints, every head's map; values in thousandths of the largest."""
-    maps = measured.table(SALIENCY_MAPS)
-    tokens = dict(measured.table(MECHANISM_PROMPTS).select("prompt", "tokens").iter_rows())
-    found = {}
-    for arch in _archs(maps):
-        of_arch = maps.filter(arch=arch)
-        rows = of_arch.filter(seed=of_arch["seed"][0]).sort("layer", "head")
-        first = rows.row(0, named=True)
-        largest = max(rows["saliency_nats"].list.max().to_list()) or 1.0
-        steps = spread_out(rows["step"].unique().sort().to_list(), MAP_STEPS)
-        found[arch] = {
-            "seed": first["seed"],
-            "tokens": tokens.get(first["prompt"], "").split(),
-            "length": first["length"],
-            "prompts": first["n_prompts"],
-            "heads": rows.filter(step=steps[0])["name"].to_list(),
-            "layers": rows.filter(step=steps[0])["layer"].to_list(),
-            "steps": steps,
-            "unit": largest / 1000,
-            "maps": [
-                [_whole(values, largest, first["length"]) for values in rows.filter(step=step)["saliency_nats"]]
-                for step in steps
-            ],
-        }
-    return found
-
-
-def _whole(values: pl.Series, largest: float, length: int) -> list[list[int | float]]:
-    """The causal triangle of one map, row by row; small heads keep three digits."""
-    flat = [float(f"{1000 * value / largest:.3g}") for value in values]
-    short = [int(value) if value == int(value) else value for value in flat]
-    return [short[row * length : row * length + row + 1] for row in range(length)]
-
-
 def _idle(causal: pl.DataFrame) -> list[dict[str, Any]]:
     """The removals at the last checkpoint that did nothing, in the words of the table, once per role and seed."""
     return (
@@ -351,8 +317,8 @@ def _lens_readings(lens: pl.DataFrame) -> pl.DataFrame:
 
 def _other_lens(table: pl.DataFrame, arch: str, step: int) -> list[float]:
     """The logit lens at one step, for comparison; empty where it was not read."""
-    readings = _lens_readings(table.filter(pl.col("lens") == "logit", pl.col("arch") == arch, pl.col("step") == step))
-    return readings.sort("layer")["match"].to_list()
+    rows = table.filter(pl.col("lens") == "logit", pl.col("arch") == arch, pl.col("step") == step)
+    return [] if rows.is_empty() else _lens_readings(rows).sort("layer")["match"].to_list()
 
 
 MECHANISM_SECTIONS = (

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell
-from groundscope.study.cells import ablation, seeing_train, train
+from groundscope.study.cells import ablation, one_form, seeing_train, train
 from groundscope.study.config import ChatSource, ModelSettings, ScenesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
@@ -100,7 +100,8 @@ def _cells(study: Study, run: Path) -> Iterator[Cell]:
         yield from seeing_train.cells(study, run)
         return
     yield from train.cells(study, run)
-    yield from (cell for cell in ablation.cells(study, run) if "/train/" in cell.name)
+    again = (*ablation.cells(study, run), *one_form.cells(study, run))
+    yield from (cell for cell in again if "/train/" in cell.name)
 
 
 @lru_cache  # the seeds and doses of a study share their model

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import t as student
 
-from groundscope.statistics.replicates import TwoWayWeights
-from groundscope.statistics.resampling import equal_weights
+from groundscope.statistics.replicates import Replicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +26,14 @@ def lasting_from(lower: Float[np.ndarray, "*column step"]) -> Int[np.ndarray, "*
     return np.asarray(lower.shape[-1] - stays.sum(axis=-1))
 
 
-def emergence(gain: Float[np.ndarray, "seed word step"], weights: TwoWayWeights, level: float = 0.95) -> Emergence:
-    """Return from which checkpoint on the ``level`` interval of the mean gain over words stays above zero.
+def emergence(mean: Replicates, lower: Float[np.ndarray, " step"], level: float = 0.95) -> Emergence:
+    """Return from which checkpoint on the lower bound of a mean stays above zero, and the interval of that position.
 
-    In each resample of words and seeds the gain is averaged over seeds and the t interval over words is taken anew;
-    the interval of the emergence step holds the central ``level`` of the steps so found.
+    ``lower`` bounds the mean itself (`average`); in each resample of ``mean`` the bound lies as far below it. The
+    interval holds the central ``level`` of the positions so found.
     """
-    n_seeds, n_words = len(gain), gain.shape[1]
-    sample = TwoWayWeights(equal_weights(n_words), np.full((1, n_seeds), 1 / n_seeds))
-    position = lasting_from(_lower_bounds(gain, sample, level))[0]
-    found = np.sort(lasting_from(_lower_bounds(gain, weights, level)))
+    found = np.sort(lasting_from(mean.draws - (mean.estimate - lower)))
     tail = (1 - level) / 2
     last = len(found) - 1
-    return Emergence(int(position), int(found[int(tail * last)]), int(found[int(np.ceil((1 - tail) * last))]))
-
-
-def _lower_bounds(
-    gain: Float[np.ndarray, "seed word step"], weights: TwoWayWeights, level: float
-) -> Float[np.ndarray, "draw step"]:
-    over_seeds = np.einsum("ds,swt->dwt", weights.seeds, gain)
-    mean = np.einsum("dw,dwt->dt", weights.words, over_seeds)
-    variance = np.einsum("dw,dwt->dt", weights.words, over_seeds**2) - mean**2
-    n = gain.shape[1]
-    error = np.sqrt(np.maximum(variance, 0) / (n - 1))
-    return mean - student.ppf((1 + level) / 2, n - 1) * error
+    low, high = int(found[int(tail * last)]), int(found[int(np.ceil((1 - tail) * last))])
+    return Emergence(int(lasting_from(lower)), low, high)

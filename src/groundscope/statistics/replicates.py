@@ -1,4 +1,4 @@
-"""Seeds as replicates: words and seeds are resampled together, so that intervals hold for others of both."""
+"""Seeds as replicates: words and seeds are both resampled, so that intervals and tests hold for others of both."""
 
 from dataclasses import dataclass
 
@@ -34,8 +34,7 @@ class TwoWayWeights:
         """Resample words, and independently seeds: the same words are measured with every seed.
 
         Of n seeds only n - 1 are drawn, with replacement: drawing n would make the spread over seeds too small by the
-        factor (n - 1)/n, which is half for two seeds (Rao and Wu 1988). A single seed stays as it is. What is neither a
-        word's nor a seed's doing is counted in both resamplings, so intervals are on the safe side (Owen 2007).
+        factor (n - 1)/n, which is half for two seeds (Rao and Wu 1988). A single seed stays as it is.
         """
         words = resample_weights(n_words, draws, rng)
         drawn = max(n_seeds - 1, 1)
@@ -43,8 +42,28 @@ class TwoWayWeights:
         return cls(words, seeds)
 
     def replicate(self, per_seed: list[Statistic]) -> Replicates:
-        """Average a statistic, one function of word weights per seed, over seeds; in the sample and each resample."""
-        sample = equal_weights(self.words.shape[1])
-        estimate = np.mean([statistic(sample)[0] for statistic in per_seed], axis=0)
-        draws = np.stack([statistic(self.words) for statistic in per_seed], axis=1)
-        return Replicates(estimate, np.einsum("ds,ds...->d...", self.seeds, draws))
+        """Average a statistic, one function of word weights per seed, over seeds; in the sample and each resample.
+
+        A resample is the average over seeds in a resample of words, plus how far a resample of seeds lies from all of
+        them. Seeds also differ because each adds its own noise to the words, and resamples of words show that noise
+        already; counted twice it would make tests far too timid. So the deviations of seeds are shrunk to what is left
+        of their variance without it (the variance component of seeds, never below zero).
+        """
+        sample = np.stack([statistic(equal_weights(self.words.shape[1]))[0] for statistic in per_seed])
+        resampled = np.stack([statistic(self.words) for statistic in per_seed], axis=1)
+        estimate, draws = sample.mean(axis=0), resampled.mean(axis=1)
+        n_seeds = len(per_seed)
+        if n_seeds > 1:
+            noise = _variance(resampled - draws[:, None]).sum(axis=0) / (n_seeds - 1)
+            spread = sample.var(axis=0, ddof=1)
+            own = np.divide(spread - noise, spread, out=np.zeros_like(spread), where=spread > noise)
+            draws = draws + np.sqrt(own) * np.einsum("ds,s...->d...", self.seeds, sample - estimate)
+        return Replicates(estimate, draws)
+
+
+def _variance(values: Float[np.ndarray, "draw *column"]) -> Float[np.ndarray, "*column"]:
+    """Variance over the draws in which a statistic is defined; nan where it never is."""
+    known = np.sum(~np.isnan(values), axis=0)
+    mean = np.divide(np.nansum(values, axis=0), known, out=np.full(values.shape[1:], np.nan), where=known > 0)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    return np.divide(squares, known, out=np.full(values.shape[1:], np.nan), where=known > 0)

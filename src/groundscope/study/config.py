@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from groundscope.behaviour.options import AblationStudy, BehaviourOptions
+from groundscope.behaviour.options import AblationStudy, BehaviourOptions, OneFormStudy
 from groundscope.behaviour.pictures import PictureTestOptions
 from groundscope.corpus.captions import CaptionOptions
 from groundscope.corpus.chat import ChatOptions
@@ -132,6 +132,9 @@ class Study(Record):
     training: TrainConfig = Field(default=TrainConfig.model_validate({}), description="training of every architecture")
     behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
     ablation: AblationStudy | None = Field(default=None, description="training again without co-occurrence; none: not")
+    one_form: OneFormStudy | None = Field(
+        default=None, description="training again with one form for scene and speech, as a control; none: not"
+    )
     mechanism: MechanismStudy | None = Field(
         default=MechanismStudy(), description="saliency, heads and the causal test; none: not"
     )
@@ -165,6 +168,8 @@ class Study(Record):
             steps_at(self.behaviour.controls_at, steps, "behaviour.controls_at")
             if self.ablation and name in self.ablated_models:
                 steps_at(self.ablation.at, steps, "ablation.at")
+            if self.one_form and name in self.one_form_models:
+                steps_at(self.one_form.at, steps, "one_form.at")
         return self
 
     @model_validator(mode="after")
@@ -177,11 +182,12 @@ class Study(Record):
 
     @model_validator(mode="after")
     def _ablatable(self) -> "Study":
-        if self.ablation and isinstance(self.corpus, ScenesSource):
-            raise StudyError("ablation: a study of pictures (corpus.source: scenes) has none; leave it out")
-        for name in self.ablated_models:
-            if name not in self.models:
-                raise StudyError(f"ablation.models: there is no model '{name}'.{did_you_mean(name, self.models)}")
+        for section, models in (("ablation", self.ablated_models), ("one_form", self.one_form_models)):
+            if getattr(self, section) and isinstance(self.corpus, ScenesSource):
+                raise StudyError(f"{section}: a study of pictures (corpus.source: scenes) has none; leave it out")
+            for name in models:
+                if name not in self.models:
+                    raise StudyError(f"{section}.models: there is no model '{name}'.{did_you_mean(name, self.models)}")
         return self
 
     @property
@@ -190,6 +196,13 @@ class Study(Record):
         if self.ablation is None:
             return ()
         return tuple(self.models) if self.ablation.models is None else self.ablation.models
+
+    @property
+    def one_form_models(self) -> tuple[str, ...]:
+        """The models that are trained again with one form for scene and speech."""
+        if self.one_form is None:
+            return ()
+        return tuple(self.models) if self.one_form.models is None else self.one_form.models
 
     def training_of(self, model: str) -> TrainConfig:
         """The training settings of one architecture: the study's, with its own on top."""

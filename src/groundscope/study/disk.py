@@ -66,7 +66,7 @@ def disk_needs(study: Study, run: Path) -> Mapping[str, DiskNeed]:
 
 
 def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """(cell, model, steps that are kept) of every training: with each encoder, and without co-occurrence, too."""
+    """(cell, model, steps that are kept) of every training: with each encoder, without co-occurrence, with one form."""
     encoders = study.corpus.encoders if isinstance(study.corpus, ScenesSource) else {}
     steps_of = {}
     for model in study.models:
@@ -80,6 +80,9 @@ def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
             kept = steps_at(ablation.at, steps_of[model]) if ablation else ()
             branch = f"ablation/{dose_name(arm, percent)}"
             yield from ((f"{branch}/train/{model}/seed-{seed}", model, kept) for seed in study.seeds)
+    for model in study.one_form_models:
+        kept = steps_at(study.one_form.at, steps_of[model]) if study.one_form else ()
+        yield from ((f"one_form/train/{model}/seed-{seed}", model, kept) for seed in study.seeds)
 
 
 def total_need(needs: Mapping[str, DiskNeed]) -> int:

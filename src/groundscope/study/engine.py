@@ -6,10 +6,11 @@ several of this machine (`groundscope.study.processes`) or a Ray cluster (`groun
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from groundscope.errors import RunError
+from groundscope.errors import GroundscopeError, RunError
 from groundscope.progress import Progress, duration
 from groundscope.study.attempt import Attempt, Job, attempt, prepare
 from groundscope.study.cell import Cell, Digests, Record
@@ -25,12 +26,22 @@ class Outcome:
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    refusal: GroundscopeError | None = None
+    """What is wrong with the input, where it left nothing else to be done."""
+
+    def raise_if_refused(self) -> None:
+        """Raise the reader's own error where all the rest waits for what it spoilt."""
+        if self.refusal is not None:
+            raise self.refusal
 
     def raise_if_failed(self) -> None:
         """Raise RunError that names what failed, why, and what waits for it."""
         if not self.failed:
             return
-        reasons = "; ".join(f"{name}: {why}" for name, why in self.failed.items())
+        alike: dict[str, list[str]] = {}
+        for name, why in self.failed.items():
+            alike.setdefault(why, []).append(name)
+        reasons = "; ".join(f"{_some(names)}: {why}" for why, names in alike.items())
         waiting = f" {len(self.blocked)} cells wait for them." if self.blocked else ""
         raise RunError(f"{len(self.failed)} cells failed ({reasons}).{waiting} Run the same command to do just these.")
 
@@ -89,8 +100,8 @@ def run_cells(
 ) -> Outcome:
     """Bring every selected cell of ``run`` up to date, in order; ``cells`` stand behind what they read.
 
-    The caller holds the run (`locks.only_process`). A cell whose error is the reader's to mend (exit status 2) ends the
-    run at once; any other failure stops only the cells that stand on it.
+    The caller holds the run (`locks.only_process`). A failure stops only the cells that stand on it. An error that is
+    the reader's to mend (exit status 2) is a refusal of the whole where nothing else could be done.
     """
     selection.check(cells)
     schedule = _Schedule(selection.wanted(cells), run, progress, selection, executor or InThisProcess(progress))
@@ -99,6 +110,7 @@ def run_cells(
             pass
     finally:
         schedule.executor.stop()
+    schedule.outcome.refusal = schedule.refusal(cells)
     return schedule.outcome
 
 
@@ -109,6 +121,7 @@ class _Schedule:
         self.waiting, self.running = cells, set[str]()
         self.run, self.progress, self.selection, self.executor = run, progress, selection, executor
         self.digests: dict[str, Digests] = {}
+        self.errors: dict[str, GroundscopeError] = {}
         self.outcome = Outcome()
 
     def advance(self) -> bool:
@@ -138,10 +151,24 @@ class _Schedule:
             return False
         self.progress.say(f"{cell.name}: computing, {reason}")
         job = Job(cell, self.run, wanted, {source.cell: self.digests.get(source.cell, {}) for source in cell.inputs})
-        prepare(job, reason or "", self.progress)
+        try:
+            prepare(job, reason or "", self.progress)
+        except OSError as error:  # a full disk, or a folder that may not be written
+            self._settle(cell.name, Attempt(error=RunError(f"its folder cannot be made ready: {error}")))
+            return False
         self.executor.start(job)
         self.running.add(cell.name)
         return True
+
+    def refusal(self, cells: Sequence[Cell]) -> GroundscopeError | None:
+        """The error of the one cell that failed, where it is the reader's and only what it stands on was done."""
+        if len(self.outcome.failed) != 1:
+            return None
+        (name,) = self.outcome.failed
+        error = self.errors.get(name)
+        stands_on = {cell.name for cell in Selection(only=(name,)).wanted(cells)}
+        alone = stands_on.issuperset([*self.outcome.computed, *self.outcome.skipped])
+        return error if error and error.exit_status == 2 and alone else None
 
     def _missing(self, cell: Cell) -> str | None:
         """A cell without which this one cannot run, None where it can."""
@@ -152,17 +179,24 @@ class _Schedule:
 
     def _settle(self, name: str, ended: Attempt) -> None:
         self.running.discard(name)
+        trace = self.run / f"{name.replace('/', '-')}.error.txt"
         if ended.digests is not None:
             self.digests[name] = ended.digests
             self.outcome.computed[name] = ended.seconds
+            trace.unlink(missing_ok=True)  # of an earlier attempt
             self.progress.say(f"{name}: done in {duration(ended.seconds)}")
-        elif ended.error is not None:
-            if ended.error.exit_status == 2:
-                raise ended.error
-            self.outcome.failed[name] = str(ended.error)
-            self.progress.say(f"{name} failed: {ended.error}")
+            return
+        why, where = (str(ended.error), "") if ended.error else (ended.defect, f" (see {trace})")
+        if ended.error is not None:
+            self.errors[name] = ended.error
         else:
-            trace = self.run / f"{name.replace('/', '-')}.error.txt"
-            trace.write_text(ended.trace, encoding="utf-8")
-            self.outcome.failed[name] = ended.defect
-            self.progress.say(f"{name} failed: {ended.defect} (see {trace})")
+            with suppress(OSError):  # the defect may be a full disk
+                trace.write_text(ended.trace, encoding="utf-8")
+        self.outcome.failed[name] = why
+        self.progress.say(f"{name} failed: {why}{where}")
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Name the first few; a machine's trouble can fail a hundred cells alike."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

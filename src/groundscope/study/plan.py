@@ -9,8 +9,10 @@ from groundscope.study.cells import (
     contexts,
     controls,
     corpus,
+    frames,
     lens,
     mechanism,
+    one_form,
     report,
     seeing,
     seeing_corpus,
@@ -30,20 +32,25 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """Return the cells of ``study`` in an order in which each stands behind what it reads."""
     if isinstance(study.corpus, ScenesSource):
         return _plan_of_pictures(study, run, write_page)
-    measured = [
-        *train.cells(study, run),
-        *behaviour.cells(study, run),
+    measured = [*train.cells(study, run), *behaviour.cells(study, run)]
+    weighed = list(behaviour.statistics_cells(study, run))
+    deepened = [
         *controls.cells(study, run),
         *mechanism.cells(study, run),
         *lens.cells(study, run),
         *viewer.cells(study, run),
     ]
+    again = [*ablation.cells(study, run), *one_form.cells(study, run)]
+    if frames.all_count(study):
+        in_order = [*_by_training([*measured, *deepened]), *again, *weighed]
+    else:  # which frames count is only known when all trainings have been measured
+        in_order = [*_by_training(measured), *weighed, *_by_training(deepened), *again]
     statistics = [
         *tables.training_cells(run, train.cells(study, run)),
-        *behaviour.statistics_cells(study, run),
         *controls.statistics_cells(study, run),
         *contexts.statistics_cells(study, run),
         *ablation.statistics_cells(study, run),
+        *one_form.statistics_cells(study, run),
         *mechanism.statistics_cells(study, run),
         *lens.statistics_cells(study, run),
         *viewer.statistics_cells(study, run),
@@ -52,10 +59,10 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *corpus.cells(study),
         *words.cells(study, run),
         *ablation.corpus_cells(study, run),
-        *_by_training(measured),
-        *ablation.cells(study, run),
+        *one_form.corpus_cells(study, run),
+        *in_order,
         *statistics,
-        *tables.cells(run, tuple(cell.name for cell in statistics)),
+        *tables.cells(run, tuple(cell.name for cell in (*weighed, *statistics))),
         *report.cells(study, run, write_page),
     ]
 

@@ -20,10 +20,15 @@ PACKAGES = (
 )
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, machine and command of this process, as JSON-able values."""
+def command_line() -> str:
+    """The command that this process was started with."""
+    return shlex.join(["groundscope", *sys.argv[1:]])
+
+
+def provenance(command: str) -> dict[str, Any]:
+    """The command, and versions and machine of this process, as JSON-able values."""
     return {
-        "command": shlex.join(["groundscope", *sys.argv[1:]]),
+        "command": command,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},

@@ -52,6 +52,7 @@ def run_study(
             remove_leftovers(run)
             write_json(run / PLAN, {"cells": [cell.name for cell in cells]})
             outcome = run_cells(cells, run, progress, selection, executor() if executor else None)
+            outcome.raise_if_refused()
     except KeyboardInterrupt:
         raise StoppedError("Stopped. The same command goes on from here.") from None
     except GroundscopeError:

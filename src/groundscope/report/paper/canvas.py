@@ -83,15 +83,19 @@ def curve(
 
 
 def end_labels(axes: Axes, labels: Sequence[tuple[float, float, str, str]], size: float = 7.5) -> None:
-    """Write names right of the ends (x, y) of lines, in their colours, moved apart where they would touch."""
+    """Write the names of lines that end at (x, y), in their colours, moved apart where they would touch.
+
+    All stand right of the longest line: a name behind a shorter one would stand on the others.
+    """
     low, high = axes.get_ylim()
     box = axes.get_window_extent().height / axes.figure.dpi * 72 or 100.0
     least = (high - low) * size * 1.15 / box
+    end = max((x for x, *_ in labels), default=0.0)
     placed = -float("inf")
-    for x, y, name, colour in sorted(labels, key=lambda label: label[1]):
+    for _, y, name, colour in sorted(labels, key=lambda label: label[1]):
         placed = max(y, placed + least)
         axes.annotate(
-            name, (x, placed), xytext=(6.5, 0), textcoords="offset points", va="center", color=colour, fontsize=size,
+            name, (end, placed), xytext=(6.5, 0), textcoords="offset points", va="center", color=colour, fontsize=size,
             annotation_clip=False,
         )  # fmt: skip
 

@@ -165,6 +165,7 @@ def lens(run: Run) -> PaperFigure | None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = next(iter(places.values()))
         first.set_ylabel("surprisal of the word (nats)")
+        first.set_ylim(0, _readable(means))
         handles, names = first.get_legend_handles_labels()
         order = sorted(range(len(names)), key=lambda at: names[at])
         figure.legend([handles[at] for at in order], [names[at] for at in order], loc="outside lower center",
@@ -254,6 +255,13 @@ def _forward(run: Run) -> pl.DataFrame | None:
 
 def _measured(rows: pl.DataFrame) -> list[str]:
     return [str(arch) for arch in rows["arch"].unique(maintain_order=True).sort()]
+
+
+def _readable(means: pl.DataFrame) -> float:
+    """How far up lenses are drawn: the logit lens of early layers guesses so badly that the others would lie flat."""
+    fitted = means.filter(pl.col("lens") != "logit")
+    values = (means if fitted.is_empty() else fitted)["high"].to_list()
+    return 1.5 * max(values)
 
 
 def _end(rows: pl.DataFrame, column: str, axis: StepAxis, name: str, colour: str) -> tuple[float, float, str, str]:

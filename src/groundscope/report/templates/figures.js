@@ -70,12 +70,25 @@ window.groundscope = (() => {
       x: trace.customdata && figure.layout.meta ? trace.customdata.map((step) => position(figure, step)) : trace.x,
     }));
   }
+  // The ticks whose labels have room in so many pixels: the ends before what lies between them.
+  function roomy({ tickvals, range }, labels, pixels) {
+    const place = (at) => ((tickvals[at] - range[0]) / (range[1] - range[0])) * pixels;
+    const half = (at) => 3.8 * labels[at].length + 3;
+    const last = tickvals.length - 1, kept = [];
+    for (const at of new Set([0, last, ...tickvals.keys()]))
+      if (kept.every((other) => Math.abs(place(at) - place(other)) >= half(at) + half(other))) kept.push(at);
+    return kept.sort((a, b) => a - b);
+  }
   function laidOut(figure, width) {
     const layout = structuredClone(figure.layout);
-    const scale = layout.meta?.[state.scale]; // figures that are not over steps have none
-    if (scale) for (const [axis, labels] of [["xaxis", scale.steps], ["xaxis2", scale.tokens]])
-      if (layout[axis]) Object.assign(layout[axis], { tickvals: scale.tickvals, ticktext: labels, range: scale.range });
     if (width < NARROW) layout.margin.r = layout.margin.r > 100 ? 14 : layout.margin.r;
+    const pixels = width - layout.margin.l - layout.margin.r;
+    const scale = layout.meta?.[state.scale]; // figures that are not over steps have none
+    if (scale) for (const [axis, labels] of [["xaxis", scale.steps], ["xaxis2", scale.tokens]]) {
+      if (!layout[axis]) continue;
+      const kept = roomy(scale, labels, pixels);
+      Object.assign(layout[axis], { tickvals: kept.map((at) => scale.tickvals[at]), ticktext: kept.map((at) => labels[at]), range: scale.range });
+    }
     return layout;
   }
   function draw(chart) {

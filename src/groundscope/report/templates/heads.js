@@ -8,28 +8,28 @@
     .map((part) => document.getElementById(`head-maps-${part}`));
   const scale = () => document.querySelector('[name="head-scale"]:checked').value;
   const names = Object.keys(data);
-  const triangle = (map) => map.map((row, query) => row.concat(Array(map.length - 1 - query).fill(null)));
+  const unpacked = (map) => (map.values ??= Uint8Array.from(atob(map.bytes), (character) => character.charCodeAt(0)));
 
   // One large matrix: maps in rows of a layer's heads, an empty line between them.
   function tiled(one, at, byHead) {
     const layers = [...new Set(one.layers)];
     const size = one.length, step = size + 1;
-    const most = Math.max(...layers.map((layer) => one.layers.filter((each) => each === layer).length));
-    const z = Array.from({ length: layers.length * step }, () => Array(most * step).fill(null));
+    const across = Math.max(...layers.map((layer) => one.layers.filter((each) => each === layer).length));
+    const z = Array.from({ length: layers.length * step }, () => Array(across * step).fill(null));
     const text = z.map((row) => row.map(() => ""));
+    const bytes = unpacked(one.maps[at]), triangle = (size * step) / 2;
     one.heads.forEach((name, index) => {
-      const map = triangle(one.maps[at][index]);
-      const own = Math.max(...map.flat().filter((value) => value !== null)) || 1;
+      const most = one.maps[at].nats[index];
       const layer = layers.indexOf(one.layers[index]);
       const head = index - one.layers.indexOf(one.layers[index]);
-      map.forEach((row, query) => row.forEach((value, key) => {
-        if (value === null) return;
-        z[layer * step + query][head * step + key] = value / (byHead ? own : 1);
+      for (let query = 0, entry = index * triangle; query < size; query++) for (let key = 0; key <= query; key++, entry++) {
+        const share = bytes[entry] / 255;
+        z[layer * step + query][head * step + key] = share * (byHead ? 1 : most);
         text[layer * step + query][head * step + key] =
-          `<b>${name}</b><br>${escaped(one.tokens[key] ?? key)} → ${escaped(one.tokens[query] ?? query)}<br>${(value * one.unit).toPrecision(3)} nats`;
-      }));
+          `<b>${name}</b><br>${escaped(one.tokens[key] ?? key)} → ${escaped(one.tokens[query] ?? query)}<br>${(share * most).toPrecision(3)} nats`;
+      }
     });
-    return { z, text, layers, most, step, size };
+    return { z, text, layers, across, step, size };
   }
   function veil(colour, opacity) {
     const [red, green, blue] = [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
@@ -37,10 +37,10 @@
   }
   function draw() {
     const one = data[arch.value], at = Number(slider.value), byHead = scale() === "head";
-    const { z, text, layers, most, step, size } = tiled(one, at, byHead);
+    const { z, text, layers, across, step, size } = tiled(one, at, byHead);
     const colour = mark(arch.value).colour, middle = (size - 1) / 2;
-    const top = byHead ? 1 : Math.max(1e-9, ...one.maps[at].flat(2));
-    const cell = Math.min(14, Math.max(3, Math.floor((place.clientWidth - 60) / (most * step))));
+    const top = byHead ? 1 : Math.max(1e-9, ...one.maps[at].nats);
+    const cell = Math.min(14, Math.max(3, Math.floor((place.clientWidth - 60) / (across * step))));
     plot(place, "heads", [{
       type: "heatmap", z, text, zmin: 0, zmax: top, showscale: false, hoverongaps: false,
       hovertemplate: "%{text}<extra></extra>",
@@ -48,8 +48,8 @@
     }], {
       height: cell * step * layers.length + 40, margin: { l: 40, r: 8, t: 24, b: 4 },
       xaxis: {
-        side: "top", zeroline: false, showgrid: false, constrain: "domain", range: [-1, most * step - 0.5],
-        tickvals: Array.from({ length: most }, (_, head) => head * step + middle), ticktext: Array.from({ length: most }, (_, head) => `H${head}`),
+        side: "top", zeroline: false, showgrid: false, constrain: "domain", range: [-1, across * step - 0.5],
+        tickvals: Array.from({ length: across }, (_, head) => head * step + middle), ticktext: Array.from({ length: across }, (_, head) => `H${head}`),
       },
       yaxis: {
         zeroline: false, showgrid: false, range: [layers.length * step - 0.5, -1],

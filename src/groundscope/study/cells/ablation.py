@@ -12,16 +12,18 @@ from pathlib import Path
 
 import polars as pl
 
-from groundscope.behaviour.audit import AUDIT, gain_in_neutral_frames
+from groundscope.behaviour.audit import gain_in_neutral_frames
 from groundscope.behaviour.dose import DOSE, dose
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, dose_conclusions
 from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.options import AblationStudy
 from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
 from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
-from groundscope.study.cells.behaviour import behaviour_cell, weighed
+from groundscope.study.cells.behaviour import behaviour_cell
 from groundscope.study.cells.corpus import CHUNKS
+from groundscope.study.cells.frames import audited, judgement
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
@@ -60,19 +62,18 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     removed = [cell for cell in (*corpus_cells(study, run), *cells(study, run)) if "/train/" not in cell.name]
     whole = [behaviour_cell(study, run, point) for point in _whole(study)] if 0 in study.ablation.remove else []
     within = study.behaviour.neutral_within
-    audit = () if within is None else (Source("statistics/behaviour", AUDIT.name),)
     yield statistics_cell(
         "ablation",
         [*removed, *whole],
         partial(_weigh, study, run),
-        code=("study.cells.ablation", "behaviour.dose"),
+        code=("study.cells.ablation", "behaviour.dose", "behaviour.dose_tests"),
         settings={
             "statistics": study.statistics.model_dump(mode="json"),
             "ablation": study.ablation.model_dump(mode="json"),
             "kind": study.behaviour.kind,
             "neutral_within": within,
         },
-        also=(Source("corpus"), Source("words"), *audit),
+        also=(Source("corpus"), Source("words"), *judgement(study)),
     )
 
 
@@ -122,7 +123,9 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
         gain = _gain(study, run, upstream, "")
         options, words = _options(study), _words(study, corpus)
         parts += [(Ablation.of_nothing(corpus, words, arm, options.seed), gain) for arm in options.arms]
-    return kept(folder, {DOSE: dose(parts, **study.statistics.model_dump())})
+    weighing = study.statistics.model_dump()
+    tested = dose_conclusions(parts, **study.statistics.model_dump(exclude={"resamples"}))
+    return kept(folder, {DOSE: dose(parts, **weighing), DOSE_CONCLUSIONS: tested})
 
 
 def _words(study: Study, corpus: Corpus) -> list[str]:
@@ -135,5 +138,5 @@ def _gain(study: Study, run: Path, upstream: Upstream, branch: str) -> pl.DataFr
     gain, surprisal = (joined(run, upstream, f"{branch}behaviour/", schema) for schema in (GAIN, SURPRISAL))
     within = study.behaviour.neutral_within
     if within is not None and not gain.is_empty():
-        gain = gain_in_neutral_frames(surprisal, gain, weighed(run, AUDIT), within)
+        gain = gain_in_neutral_frames(surprisal, gain, audited(run), within)
     return gain.filter(kind=study.behaviour.kind.value)

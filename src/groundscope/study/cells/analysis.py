@@ -10,6 +10,7 @@ from groundscope.corpus.chunks import Corpus
 from groundscope.mechanism.options import PromptOptions
 from groundscope.mechanism.study_prompts import StudyPrompts, study_prompts
 from groundscope.statistics.resampling import generator
+from groundscope.study.cells.frames import neutral
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -20,10 +21,10 @@ def weighing(study: Study) -> dict[str, Any]:
 
 
 def prompts_of(study: Study, run: Path, options: PromptOptions) -> StudyPrompts:
-    """Return the study's prompts."""
+    """Return the study's prompts, in the frames that count."""
     corpus = Corpus.open(run / "corpus")
     words, contexts = chosen(study, corpus)
-    return study_prompts(words, contexts, corpus.vocabulary, options)
+    return study_prompts(words, neutral(study, run, contexts), corpus.vocabulary, options)
 
 
 def text_of(run: Path, count: int, seed: int) -> Int[np.ndarray, "chunk time"]:

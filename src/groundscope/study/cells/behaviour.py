@@ -15,6 +15,7 @@ from groundscope.behaviour.acquisition import (
     ACQUISITION,
     WORD_EMERGENCE,
     acquisition,
+    can_emerge,
     read_acquisition,
     word_emergence,
 )
@@ -27,6 +28,7 @@ from groundscope.behaviour.audit import (
     neutral_frames,
 )
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
+from groundscope.behaviour.contrasts import CONTRASTS, contrasts
 from groundscope.behaviour.cooccurrence import Exposure, Seen
 from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.generalisation import (
@@ -66,6 +68,7 @@ WEIGHS = (
     "behaviour.acquisition",
     "behaviour.audit",
     "behaviour.conclusions",
+    "behaviour.contrasts",
     "behaviour.evidence",
     "behaviour.generalisation",
 )
@@ -119,9 +122,12 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
     )
 
 
-def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...]) -> Seen:
-    """Return what training had shown of ``words`` by this checkpoint."""
-    corpus = Corpus.open(run / point.training.corpus)
+def seen_by(study: Study, run: Path, point: Point, words: tuple[Word, ...], counted_in: str | None = None) -> Seen:
+    """Return what training had shown of ``words`` by this checkpoint, counted in the chunks of the cell ``counted_in``.
+
+    Those are the chunks that it was trained on, unless another corpus has the same ones in the same order.
+    """
+    corpus = Corpus.open(run / (counted_in or point.training.corpus))
     exposure = _exposure(corpus.path, corpus.card.content_hash, words, study.behaviour.window)
     return exposure.at(point.trajectory(run).order.seen(point.step))
 
@@ -176,11 +182,13 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 def _generalise(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     surprisal, gain, audit = (weighed(run, schema) for schema in TABLES)
     weighing = study.statistics.model_dump()
+    main = gain.filter(kind=study.behaviour.kind.value)
     return kept(
         folder,
         {
             CROSSED: crossed_evidence(surprisal, confidence=study.statistics.confidence),
-            REPLICATION: replication(gain.filter(kind=study.behaviour.kind.value), **weighing),
+            REPLICATION: replication(main, **weighing),
+            CONTRASTS: contrasts(main, confidence=study.statistics.confidence, seed=study.statistics.seed),
             KINDS: by_kind(gain, **weighing),
             CATEGORIES: by_category(gain, **weighing),
             NEUTRAL_FRAMES: neutral_frames(surprisal, gain, audit, **weighing),
@@ -192,6 +200,10 @@ def _words(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
     gain, file = weighed(run, GAIN), study.behaviour.acquisition
     words = word_emergence(gain, read_acquisition(located(file)) if file else None)
     tables = {WORD_EMERGENCE: words}
+    exchanged = gain.drop_nulls("p_scene")
+    untested = exchanged.filter(~can_emerge())["word"].n_unique() if exchanged.height else 0
+    if untested:
+        progress.say(f"  {untested} words have too few mismatched scenes and seeds to be tested one by one.")
     if file:
         tables[ACQUISITION] = acquisition(words, gain, **study.statistics.model_dump())
         known = words.drop_nulls("age_months")["word"].n_unique()

@@ -10,12 +10,13 @@ from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by
+from groundscope.study.cells.frames import judgement, neutral, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
-_MEASURES = (*MEASURES, "study.cells.controls", "behaviour.controls")
+_MEASURES = (*MEASURES, "study.cells.controls", "study.cells.frames", "behaviour.controls")
 
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
@@ -30,8 +31,8 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
         yield Cell(
             name=f"controls/{point.place}",
             code=_MEASURES,
-            settings=options.model_dump(mode="json", include={*MEASURED, "controls"} - {"directions"}),
-            inputs=(Source("corpus"), Source("words"), point.weights),
+            settings=options.model_dump(mode="json", include={*MEASURED, "controls"} - {"directions"}) | setting(study),
+            inputs=(Source("corpus"), Source("words"), point.weights, *judgement(study)),
             work=partial(_measure, study, run, point),
         )
 
@@ -52,8 +53,8 @@ def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Prog
     corpus = Corpus.open(run / "corpus")
     words, contexts = chosen(study, corpus)
     checkpoint, identity = point.open(run)
-    seen = seen_by(study, run, point, words)
-    found = measure_controls(checkpoint.load(), corpus.vocabulary, words, contexts, seen, study.behaviour, identity)
+    seen, frames = seen_by(study, run, point, words), neutral(study, run, contexts)
+    found = measure_controls(checkpoint.load(), corpus.vocabulary, words, frames, seen, study.behaviour, identity)
     return kept(folder, {CONTROLS: found})
 
 

@@ -18,6 +18,7 @@ from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of, weighing
+from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
@@ -43,8 +44,8 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
             yield Cell(
                 name=f"lens/{point.place}",
                 code=MEASURES,
-                settings=options.model_dump(mode="json", exclude={"at"}),
-                inputs=(Source("corpus"), Source("words"), point.weights, *earlier),
+                settings=options.model_dump(mode="json", exclude={"at"}) | setting(study),
+                inputs=(Source("corpus"), Source("words"), point.weights, *earlier, *judgement(study)),
                 work=partial(_read, study, run, point, begins_with),
             )
 

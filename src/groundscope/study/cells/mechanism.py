@@ -22,6 +22,7 @@ from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of, text_of, weighing
+from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
@@ -47,8 +48,8 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
             yield Cell(
                 name=f"mechanism/{point.place}",
                 code=MEASURES,
-                settings=options.model_dump(mode="json", exclude=_OF_STATISTICS),
-                inputs=(Source("corpus"), Source("words"), point.weights, *heads_of(final)),
+                settings=options.model_dump(mode="json", exclude=_OF_STATISTICS) | setting(study),
+                inputs=(Source("corpus"), Source("words"), point.weights, *heads_of(final), *judgement(study)),
                 work=partial(_measure, study, run, point, final),
             )
 
@@ -99,8 +100,9 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
             "prompts": study.mechanism.prompts.model_dump(mode="json"),
             "negligible_nats": study.mechanism.negligible_nats,
             **weighing(study),
+            **setting(study),
         },
-        also=(Source("corpus"), Source("words")),
+        also=(Source("corpus"), Source("words"), *judgement(study)),
     )
 
 

@@ -10,7 +10,7 @@ from groundscope.files import atomic_file, sha256_file, write_json
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream, catalogue
 from groundscope.study.config import Study
-from groundscope.study.provenance import provenance
+from groundscope.study.provenance import command_line, provenance
 
 WritePage = Callable[[Path, Path], Path]
 """Writes the page of a run (first path) to a file (second path); comes from the floor above, which this one may not
@@ -24,18 +24,24 @@ def cells(study: Study, run: Path, write_page: WritePage) -> Iterator[Cell]:
         code=("study.cells.report", "study.provenance", "report.page", "report/templates"),
         settings=study.model_dump(mode="json"),
         inputs=(Source("corpus"), Source("words"), Source("tables")),
-        work=partial(_write, study, run, write_page),
+        work=partial(_write, study, run, command_line(), write_page),  # asked here: a cluster's worker has its own
     )
 
 
 def _write(
-    study: Study, run: Path, write_page: WritePage, folder: Path, progress: Progress, upstream: Upstream
+    study: Study,
+    run: Path,
+    command: str,
+    write_page: WritePage,
+    folder: Path,
+    progress: Progress,
+    upstream: Upstream,
 ) -> Digests:
     resolved = study.model_dump(mode="json")
     with atomic_file(run / "study.yaml") as file:
         file.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
     write_json(run / "resolved.json", resolved)
     seconds = {name: record.seconds for name, record in catalogue(run).items()}
-    write_json(run / "provenance.json", {**provenance(), "seconds": seconds})
+    write_json(run / "provenance.json", {**provenance(command), "seconds": seconds})
     page = write_page(run, folder / "index.html")
     return {"": sha256_file(page)}

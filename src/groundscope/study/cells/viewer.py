@@ -9,6 +9,7 @@ from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY, prompt_salien
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of
+from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at
 from groundscope.study.cells.words import SHIPPED
@@ -27,8 +28,8 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
             yield Cell(
                 name=f"viewer/{point.place}",
                 code=(*_OURS, "trajectory.checkpoints"),
-                settings=SHOWN.model_dump(mode="json"),
-                inputs=(Source("corpus"), Source("words"), point.weights),
+                settings=SHOWN.model_dump(mode="json") | setting(study),
+                inputs=(Source("corpus"), Source("words"), point.weights, *judgement(study)),
                 work=partial(_look, study, run, point),
             )
 
