@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 from groundscope.mechanism.criteria import CriterionOptions, Role
 from groundscope.mechanism.inspect import inspect_prompt
@@ -10,6 +11,7 @@ from groundscope.mechanism.lens import TunedLens
 from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
 from groundscope.models.gate import Gate, gated
 from groundscope.models.hub import from_pretrained
+from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.wording import Wording, word_prompt
 
 OPTIONS = CriterionOptions(threshold=0.2)
@@ -84,7 +86,22 @@ def test_without_a_ground_or_without_heads_the_rest_is_shown_and_said(model):
     lstm = build(GroundedLSTMConfig(vocab_size=20, n_layers=2, d_model=16), seed=0).eval()
     found = inspect_prompt(lstm, wording(), options=OPTIONS)
     assert len(found.by_layer) == 3
-    assert "no mixing matrices, and so no heads" in inspection_text(found, str, threshold=0.2)
+    assert "no mixing matrices that are read here, and so no heads" in inspection_text(found, str, threshold=0.2)
+
+
+def test_what_passes_beside_the_matrices_is_said(model):
+    hybrid = build(GroundedLMConfig(vocab_size=20, mixers=("attention", "mamba2"), d_model=16, ssm_d_head=8), seed=0)
+    text = inspection_text(inspect_prompt(hybrid.eval(), wording(), options=OPTIONS, draws=2), str, threshold=0.2)
+    assert "the skip D x" in text
+    assert max(map(len, text.splitlines())) <= 120
+    jamba = transformers.JambaConfig(
+        vocab_size=20, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=24, attn_layer_period=2, attn_layer_offset=1, num_experts=1, mamba_d_state=4,
+        pad_token_id=0,
+    )  # fmt: skip
+    wrapped = PretrainedLM(transformers.JambaForCausalLM(jamba).eval())
+    assert inspect_prompt(wrapped, wording(), options=OPTIONS, draws=2).beside.startswith("L0 mix positions without")
+    assert inspect_prompt(model, wording(), options=OPTIONS, draws=2).beside == ""
 
 
 @pytest.mark.real

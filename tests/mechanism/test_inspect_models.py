@@ -1,6 +1,8 @@
 """Inspecting by name: our trainings as trajectories, Hugging Face folders, and what people get wrong."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import polars as pl
@@ -14,7 +16,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from groundscope.cli import main
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.mechanism.inspect_models import subjects_of
+from groundscope.mechanism.criteria import CriterionOptions
+from groundscope.mechanism.inspect_models import Question, Subject, inspect_subjects, subjects_of
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
 from groundscope.models import GroundedLMConfig
 from groundscope.models.hub import from_pretrained
@@ -121,6 +124,21 @@ def test_a_training_is_inspected_where_and_as_it_is_asked(training):
     assert subject.load().unembedding.dtype == torch.bfloat16
 
 
+def test_one_model_is_in_memory_at_a_time(gpt2):
+    alive = []
+
+    def load():
+        gc.collect()
+        assert not any(model() for model in alive)
+        model = from_pretrained(gpt2)
+        alive.append(weakref.ref(model.model))
+        return model
+
+    question = Question("the red ball rolls the", "ball", "ball", CriterionOptions(), draws=2)
+    answers = list(inspect_subjects([Subject("m", f"step{step}", load) for step in range(3)], question))
+    assert len(answers) == len(alive) == 3
+
+
 def test_a_hugging_face_folder(gpt2, capsys):
     assert inspect(model=gpt2, prompt="the red ball rolls the", target="ball", ground="ball", draws=2) == 0
     assert "the red [ball] rolls the" in capsys.readouterr().out
@@ -164,6 +182,24 @@ def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys
 def test_mistakes_with_a_hugging_face_folder(gpt2, changes, complaint, capsys):
     assert inspect(**{"model": gpt2, "prompt": "the red ball rolls the", "target": "ball", **changes}) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_mamba2_of_hugging_faces_has_its_heads_read(gpt2, tmp_path, capsys):
+    torch.manual_seed(0)
+    config = transformers.Mamba2Config(
+        vocab_size=6, hidden_size=16, num_hidden_layers=2, expand=2, head_dim=8, num_heads=4, state_size=4, n_groups=1,
+        chunk_size=8, pad_token_id=0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.Mamba2ForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(gpt2).save_pretrained(tmp_path)
+    assert inspect(model=tmp_path, prompt="the red ball rolls the", target="ball", ground="ball", draws=2) == 0
+    text = capsys.readouterr().out
+    assert "L1H3" in text
+    assert "the skip D x" in text
+    with torch.no_grad():
+        expected = -model.eval()(torch.tensor([[0, 1, 2, 3, 0]])).logits[0, -1].log_softmax(-1)[2].item()
+    assert f"ball: {expected:.3f} nats" in text
 
 
 def test_revisions_of_one_folder_make_no_sense(gpt2, capsys):

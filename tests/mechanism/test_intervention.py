@@ -382,6 +382,24 @@ def test_ordinary_text_is_read_with_the_prompts_heads_removed(tested):
     assert losses[runs.found(Role.AGGREGATE)] == pytest.approx(np.mean(expected), abs=1e-10)
 
 
+@pytest.mark.parametrize("ablation", [Ablation.MEAN, Ablation.RESAMPLE])
+def test_what_stands_in_for_heads_in_text_is_what_the_ablation_says(tested, ablation):
+    model, _, found, _, runs = tested
+    text = torch.randint(VOCAB, (3, 9), generator=torch.Generator().manual_seed(6))
+    outputs = head_outputs(model, text if ablation is Ablation.MEAN else text.roll(1, 0))
+    expected = []
+    for chunk, prompt in enumerate((0, 2, 4)):
+        for position in range(8):
+            here = {
+                layer: out.mean((0, 2)) if ablation is Ablation.MEAN else out[chunk, :, : position + 1]
+                for layer, out in outputs.items()
+            }
+            heads, ids = found[Role.AGGREGATE][prompt], text[chunk, : position + 1]
+            expected.append(hooked_surprisal(model, ids, text[chunk, position + 1], heads, here))
+    losses = text_losses(model, runs, text, ablation, budget=1)
+    assert losses[runs.found(Role.AGGREGATE)] == pytest.approx(np.mean(expected), abs=1e-10)
+
+
 @pytest.mark.parametrize("ablation", list(Ablation))
 def test_every_kind_of_ablation_gives_a_table(ablation):
     model, prompts = build("mamba2", "attention"), build_prompts()
@@ -436,6 +454,22 @@ def test_keeping_is_removing_the_rest_of_the_layer(tested):
         assert row["kept_count"] == pytest.approx((sets & layer).sum().item() / len(some))
         assert row["kept_nats"] == pytest.approx(np.mean(kept), abs=1e-10)
         assert row["none_kept_nats"] == pytest.approx(np.mean(none), abs=1e-10)
+
+
+def test_what_stands_in_for_heads_that_are_not_kept_is_what_stands_in_elsewhere(tested):
+    model, prompts, found, *_ = tested
+    some, sets = prompts[:2], found[Role.AGGREGATE][:2]
+    text = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(9))
+    layer = torch.arange(6) >= 3
+    for ablation, reference in ((Ablation.MEAN, text), (Ablation.MEAN, None), (Ablation.RESAMPLE, None)):
+        options = CausalOptions(ablation=ablation, draws=2, permutations=99, resamples=100)
+        everything = some.with_mismatches()
+        replacement = replacement_for(model, everything, options, reference)
+        none = ablate(model, everything, torch.tensor([0, 3]), layer.repeat(2, 1), replacement=replacement).surprisal
+        table = keep_table(model, [some], [sets | layer], "aggregate", options, IDENTITY, reference=reference)
+        assert table.filter(layer=1)["none_kept_nats"].item() == pytest.approx(none.mean().item(), abs=1e-10)
+    alone = keep_table(model, [some[:1]], [sets[:1] | layer], "aggregate", options, IDENTITY)
+    assert len(alone), "a prompt alone in its length resamples from its mismatches"
 
 
 def test_p_is_adjusted_over_checkpoints_within_a_family(tested):

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -170,6 +171,20 @@ def test_the_lens_table_reads_the_lens(run: Path, tables: dict) -> None:
     expected = tables[LENS].filter(arch="lstm-4", step=1500, condition="match", layer=2)["surprisal_nats"].mean()
     assert table["rows"][-1][1][-1] == pytest.approx(expected)
     assert table["names"] == ["embedding", "after L0", "output"]
+
+
+def test_a_removal_that_did_nothing_is_said(run: Path, tables: dict, tmp_path: Path) -> None:
+    said = "no heads found in any prompt, so nothing was removed"
+    last = (
+        (pl.col("arch") == "mamba2-4") & (pl.col("role") == "gather") & (pl.col("step") == tables[CAUSAL]["step"].max())
+    )
+    causal = tables[CAUSAL].with_columns(pl.when(last).then(pl.lit(said)).otherwise(pl.lit("changed")).alias("effect"))
+    shutil.copytree(run, tmp_path / "run")
+    write_table(tmp_path / "run" / "tables" / "causal.parquet", causal, CAUSAL)
+    page = write_page(tmp_path / "run").read_text(encoding="utf-8")
+    for seed in (42, 142):
+        assert page.count(f"mamba2-4, gather heads, seed {seed} at step 1,500: {said}.") == 1
+    assert "transformer-4, gather heads, seed" not in page
 
 
 def test_shares_and_maps_are_drawn_for_models_with_heads(run: Path) -> None:

@@ -22,6 +22,7 @@ from groundscope.mechanism.intervention import (
     Ablation,
     Replacement,
     ablate,
+    head_outputs,
     mean_outputs,
     resampled_outputs,
     zero_outputs,
@@ -129,29 +130,49 @@ def causal_runs(
 
 
 def text_losses(
-    model: LanguageModel, runs: CausalRuns, text: Int[Tensor, "chunk time"], *, budget: int | None = None
+    model: LanguageModel,
+    runs: CausalRuns,
+    text: Int[Tensor, "chunk time"],
+    ablation: Ablation = Ablation.ZERO,
+    *,
+    budget: int | None = None,
 ) -> Float[np.ndarray, " set"]:
     """Return the mean loss on ordinary text, in nats per token, with each set of heads removed.
 
-    Chunk ``i`` loses the heads of the prompt that stands at the same place among the prompts; of the control sets
-    only one draw per chunk is run (another one for each chunk) and stands for all draws of its kind.
+    In place of the heads stands what ``ablation`` says: zeros, their means over the text, or what they put out on the
+    chunk before. Chunk ``i`` loses the heads of the prompt that stands at the same place among the prompts; of the
+    control sets only one draw per chunk is run (another one for each chunk) and stands for all draws of its kind.
     """
     chunks = len(text)
     prompt = np.arange(chunks) * len(runs.removed) // chunks
     draw = np.arange(chunks) % runs.draws
     losses = np.full(runs.removed.shape[1], np.nan)
-    losses[0] = _text_loss(model, text, runs.removed[prompt, 0], budget)
+    stand_in = _on_text(model, text, ablation)
+    losses[0] = _text_loss(model, text, runs.removed[prompt, 0], stand_in, budget)
     for role in runs.roles:
         found = runs.found(role)
-        losses[found] = _text_loss(model, text, runs.removed[prompt, found], budget)
+        losses[found] = _text_loss(model, text, runs.removed[prompt, found], stand_in, budget)
         for control in CONTROLS:
             drawn = runs.drawn(role, control)
-            losses[drawn] = _text_loss(model, text, runs.removed[prompt, drawn.start + draw], budget)
+            one_each = runs.removed[prompt, drawn.start + draw]
+            losses[drawn] = _text_loss(model, text, one_each, stand_in, budget)
     return losses
 
 
+def _on_text(model: LanguageModel, text: Int[Tensor, "chunk time"], ablation: Ablation) -> Replacement:
+    if ablation is Ablation.MEAN:
+        return mean_outputs(model, text)
+    if ablation is Ablation.RESAMPLE:
+        return Replacement(ablation, lambda chunks: head_outputs(model, text.roll(1, dims=0)[chunks]))
+    return zero_outputs()
+
+
 def _text_loss(
-    model: LanguageModel, text: Int[Tensor, "chunk time"], removed: Bool[np.ndarray, "chunk head"], budget: int | None
+    model: LanguageModel,
+    text: Int[Tensor, "chunk time"],
+    removed: Bool[np.ndarray, "chunk head"],
+    stand_in: Replacement,
+    budget: int | None,
 ) -> float:
     index, heads = HeadIndex.of(model), torch.from_numpy(removed)
     vocab, d_model = model.unembedding.shape
@@ -159,7 +180,8 @@ def _text_loss(
 
     def loss(part: slice) -> float:
         ids = text[part].to(device)
-        with under(model, index.gates(heads[part].to(device))):
+        outputs = stand_in.of_prompts(torch.arange(part.start, part.stop))
+        with under(model, index.gates(heads[part].to(device), outputs)):
             states = model.hidden(ids)
         return float(target_surprisal(model, states[:, :-1], ids[:, 1:]).double().sum())
 

@@ -16,6 +16,7 @@ from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.readout import read_logits
 from groundscope.mechanism.saliency import saliency
 from groundscope.models.base import LanguageModel
+from groundscope.models.mamba2 import Mamba2
 from groundscope.models.wording import Wording
 
 NEXT_WORDS = 5
@@ -60,6 +61,7 @@ class Inspection:
     heads: tuple[HeadReading, ...]  # all heads, largest flow first
     removals: tuple[Removal, ...]
     no_heads: str  # why there are no heads to show; "" where there are
+    beside: str  # what carries words beside the matrices of the heads shown; "": nothing
 
 
 def inspect_prompt(
@@ -98,6 +100,7 @@ def inspect_prompt(
         heads=heads,
         removals=removals,
         no_heads=no_heads,
+        beside=_beside(model) if heads else "",
     )
 
 
@@ -117,7 +120,7 @@ def _heads(
     except ModelError as error:  # attention that no gate reaches; it says why
         return (), (), (), str(error)
     if not len(index):
-        return (), (), (), "this model has no mixing matrices, and so no heads"
+        return (), (), (), "this model has no mixing matrices that are read here, and so no heads"
     ground = torch.zeros_like(ids, dtype=torch.bool)
     ground[0, list(wording.ground)] = True
     batch = PromptBatch(ids, target, ground)
@@ -137,6 +140,15 @@ def _heads(
     runs = causal_runs(model, batch, roles, CausalOptions(draws=draws, seed=seed))
     removals = tuple(_removal(runs, role, index) for role in roles if roles[role].any())
     return tuple(scores.layer_flow[0].tolist()), heads, removals, ""
+
+
+def _beside(model: LanguageModel) -> str:
+    if any(isinstance(mixer, Mamba2) for mixer in model.mixers):
+        return "in Mamba-2 layers the short convolution, the skip D x and the output gate pass beside the matrix"
+    unseen = [f"L{layer}" for layer in range(len(model.mixers)) if not model.heads(layer)]
+    if not unseen:
+        return ""
+    return f"{', '.join(unseen)} mix positions without attention; what they carry is in no head and is not removed"
 
 
 def _removal(runs: CausalRuns, role: Role, index: HeadIndex) -> Removal:

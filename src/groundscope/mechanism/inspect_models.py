@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import Mamba2ForCausalLM
 
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import ModelError
@@ -16,6 +17,7 @@ from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.inspect import Inspection, inspect_prompt
 from groundscope.mechanism.lens_files import load_lens, tensor_sha256
 from groundscope.models.base import LanguageModel
+from groundscope.models.convert import from_mamba2
 from groundscope.models.hub import device_named, dtype_named, from_pretrained
 from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.wording import Wording, word_listed, word_prompt
@@ -99,6 +101,7 @@ def inspect_subjects(subjects: Sequence[Subject], question: Question) -> Iterato
     for subject in subjects:
         model = subject.load()
         wording, token = _worded(subject, model, question)
+        model = _with_matrices(model)
         found = inspect_prompt(
             model,
             wording,
@@ -107,7 +110,19 @@ def inspect_subjects(subjects: Sequence[Subject], question: Question) -> Iterato
             draws=question.draws,
             seed=question.seed,
         )
-        yield Answer(subject, found, tensor_sha256(model.unembedding), token)
+        answer = Answer(subject, found, tensor_sha256(model.unembedding), token)
+        del model  # before the next one is loaded
+        yield answer
+
+
+def _with_matrices(model: LanguageModel) -> LanguageModel:
+    """A Mamba-2 of Hugging Face's as one of ours, whose mixing matrices can be read; any other model as it is."""
+    if not isinstance(model, PretrainedLM) or not isinstance(model.model, Mamba2ForCausalLM):
+        return model
+    try:
+        return from_mamba2(model.model).to(model.model.device).eval()  # type: ignore[arg-type]
+    except ModelError:  # a variant that ours are not: all but its heads can be read
+        return model
 
 
 def _trained(

@@ -1,6 +1,7 @@
 """An inspection as plain text for a terminal."""
 
 from collections.abc import Callable, Iterator
+from textwrap import wrap
 
 from groundscope.mechanism.inspect import Inspection, Removal
 
@@ -48,6 +49,8 @@ def _heads(found: Inspection, threshold: float) -> Iterator[str]:
         yield f"{head.name:<10}{head.flow:>10.3g}{100 * head.share:>6.0f} %{head.effect:>+12.3f}  {roles}".rstrip()
     if len(found.heads) > HEADS_SHOWN:
         yield f"{'':<10}and {len(found.heads) - HEADS_SHOWN} more, with less flow"
+    if found.beside:
+        yield from wrap(found.beside, 108, initial_indent="beside    ", subsequent_indent=" " * 10)
     yield ""
     if not found.removals:
         yield "removal   no head has a role in this prompt"

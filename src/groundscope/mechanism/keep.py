@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from groundscope.mechanism.causal import CausalOptions, replacement_for
 from groundscope.mechanism.causal_table import TEST_COLUMNS, mixer_names, paired_test
 from groundscope.mechanism.controls import random_heads
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.intervention import ablate
+from groundscope.mechanism.intervention import Replacement, ablate
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
@@ -49,20 +49,24 @@ def keep_table(
     options: CausalOptions,
     identity: Mapping[str, Any],
     *,
+    reference: Int[Tensor, "text text_time"] | None = None,
     budget: int | None = None,
 ) -> pl.DataFrame:
     """Return table `KEEP`: a row for each layer that has heads of the role in at least one prompt.
 
-    ``found`` are the role's heads in each group of prompts. The tested difference is random kept minus found kept,
+    ``found`` are the role's heads in each group of prompts, ``reference`` the text that ``mean`` averages over (None:
+    the prompts and their mismatches), as in `causal_runs`. The tested difference is random kept minus found kept,
     above zero: heads that suffice leave the target likelier than others of their layer do. Empty for a model without
     heads.
     """
     index = HeadIndex.of(model)
+    everything = [prompts.with_mismatches() for prompts in groups]  # also donors, where outputs are resampled
+    stand_ins = [replacement_for(model, prompts, options, reference) for prompts in everything]
     rows = []
     for layer in index.chosen_layers:
         parts = [
-            _keep_layer(model, index, layer, prompts, heads.numpy(), role, options, budget)
-            for prompts, heads in zip(groups, found, strict=True)
+            _keep_layer(model, index, layer, prompts, heads.numpy(), role, options, stand_in, budget)
+            for prompts, heads, stand_in in zip(everything, found, stand_ins, strict=True)
             if bool(heads[:, index.of_layer(layer)].any())
         ]
         if not parts:
@@ -96,13 +100,15 @@ def _keep_layer(
     found: Bool[np.ndarray, "prompt head"],
     role: str,
     options: CausalOptions,
+    stand_in: Replacement,
     budget: int | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Surprisal [prompt, (original, found kept, none kept, *random kept)], targets and numbers of heads kept."""
     in_layer = np.zeros(len(index), dtype=bool)
     in_layer[index.of_layer(layer)] = True
     some = (found & in_layer).any(axis=1)
-    chosen, kept = torch.from_numpy(np.flatnonzero(some)), (found & in_layer)[some]
+    matches = np.flatnonzero(some) * (len(prompts) // len(found))  # each prompt is followed by its mismatches
+    chosen, kept = torch.from_numpy(matches), (found & in_layer)[some]
     others = random_heads(
         kept,
         np.broadcast_to(in_layer, kept.shape),
@@ -118,6 +124,5 @@ def _keep_layer(
     count = sets.shape[1]
     which = chosen.repeat_interleave(count)
     removed = torch.from_numpy(sets).flatten(0, 1)
-    replacement = replacement_for(model, prompts, options)
-    surprisal = ablate(model, prompts, which, removed, replacement=replacement, budget=budget).surprisal
+    surprisal = ablate(model, prompts, which, removed, replacement=stand_in, budget=budget).surprisal
     return surprisal.double().numpy().reshape(-1, count), prompts.targets[chosen].cpu().numpy(), kept.sum(axis=1)

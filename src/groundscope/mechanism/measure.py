@@ -115,7 +115,7 @@ def measure(
             for prompts, sets in zip(groups, found, strict=True)
         ]
     )
-    losses = None if text is None else text_losses(model, runs, text)
+    losses = None if text is None else text_losses(model, runs, text, options.causal.ablation)
     named = words or {target: str(target) for target in runs.targets.tolist()}
     aggregates = [sets[Role.AGGREGATE] for sets in found]
     return Mechanism(
@@ -128,7 +128,7 @@ def measure(
         head_agreement=head_agreement_table(scores, options.criterion, identity),
         causal=causal_table(model, runs, options.causal, identity, losses),
         causal_words=causal_words_table(runs, options.causal, identity, named),
-        keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity),
+        keep=keep_table(model, groups, aggregates, Role.AGGREGATE.value, options.causal, identity, reference=text),
     )
 
 

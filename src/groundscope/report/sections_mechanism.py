@@ -173,6 +173,7 @@ def cause_content(run: Run) -> Content | None:
     variables = {
         "tables": {arch: _paired_rows(joined.filter(arch=arch)) for arch in with_heads},
         "keep": {arch: kept.filter(arch=arch).sort("layer").to_dicts() for arch in with_heads},
+        "idle": {arch: _idle(measured.causal.filter(arch=arch)) for arch in with_heads},
         "ablation": measured.causal["ablation"][0],
         "roles": [role.value for role in Role],
         **_who(measured),
@@ -272,6 +273,16 @@ def _foremost(measured: Measured, roles: pl.DataFrame, arch: str) -> list[dict[s
             (pl.col("flow_nats") / pl.col("total_nats")).alias("own"), (pl.col("flow_nats") / total).alias("all")
         )
         .join(here, on="name", how="left", maintain_order="left")
+        .to_dicts()
+    )
+
+
+def _idle(causal: pl.DataFrame) -> list[dict[str, Any]]:
+    """The removals at the last checkpoint that did nothing, in the words of the table, once per role and seed."""
+    return (
+        at_the_end(causal)
+        .filter(pl.col("control") == CONTROLS[0], pl.col("effect").str.starts_with("no "))
+        .select("role", "seed", "step", "effect")
         .to_dicts()
     )
 
