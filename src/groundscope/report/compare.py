@@ -1,6 +1,7 @@
 """Several runs on one page: where their studies differ, what each found, and their curves in the same figures."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,6 +150,7 @@ def _summary(runs: Mapping[str, Run]) -> Content:
     return Content(
         {
             "claims": together,
+            "left": Counter(f"{cell.split('/')[0]} of {name}" for name, run in runs.items() for cell in run.left),
             "unfinished": ended,
             "confidence": percent(first.confidence, 0),
             "negligible": first.negligible,
