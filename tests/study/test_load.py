@@ -30,7 +30,7 @@ def test_every_shipped_study_is_valid(path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_a_file_it_is_the_toy_world() -> None:
     study = load_study(None)
     assert study.corpus.source == "toyworld"
-    assert len(study.seeds) == 2
+    assert len(study.seeds) == 3
 
 
 def test_overrides_reach_every_depth(tmp_path: Path) -> None:
