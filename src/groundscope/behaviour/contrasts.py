@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from groundscope.behaviour.evidence import Course
-from groundscope.behaviour.generalisation import courses_by_model
+from groundscope.behaviour.generalisation import courses_by_seed
 from groundscope.statistics.average import average
 from groundscope.statistics.corrections import holm_within
 from groundscope.tables import Column, TableSchema
@@ -39,29 +38,26 @@ def contrasts(gain: pl.DataFrame, *, confidence: float = 0.95, seed: int = 0) ->
     for all. So G is subtracted word by word and seed by seed (a seed fixes the data order of every architecture), and
     the differences are tested as `average` tests a mean. Pairs without a seed or two words in common are left out.
     """
-    courses = courses_by_model(gain)
-    seeds = {
-        (str(arch), str(direction)): rows["seed"].unique().sort().to_list()
-        for (arch, direction), rows in gain.group_by("arch", "direction")
-    }
+    courses = courses_by_seed(gain)
     rows = []
     for one, other in combinations(courses, 2):
         if one[1] != other[1]:
             continue
-        left, right = (dict(zip(seeds[key], courses[key], strict=True)) for key in (one, other))
+        left, right = courses[one], courses[other]
         both = [number for number in left if number in right]
-        words = sorted(set(courses[one][0].words) & set(courses[other][0].words))
+        first, second = (next(iter(of_seed.values())) for of_seed in (left, right))
+        words = sorted(set(first.words) & set(second.words))
         if not both or len(words) < 2:
             continue
-        difference = [_at_the_end(left[number], words) - _at_the_end(right[number], words) for number in both]
+        difference = [left[number].gain_at_the_end(words) - right[number].gain_at_the_end(words) for number in both]
         found = average(np.stack(difference, axis=1), confidence, seed)
         rows.append(
             {
                 "arch": one[0],
                 "other": other[0],
                 "direction": one[1],
-                "step": int(courses[one][0].step[-1]),
-                "other_step": int(courses[other][0].step[-1]),
+                "step": int(first.step[-1]),
+                "other_step": int(second.step[-1]),
                 "n_words": len(words),
                 "n_seeds": len(both),
                 "difference_nats": float(found.estimate),
@@ -77,8 +73,3 @@ def contrasts(gain: pl.DataFrame, *, confidence: float = 0.95, seed: int = 0) ->
     table = CONTRASTS.frame(rows)
     corrected = holm_within(table["p"].to_numpy(), table["direction"].to_numpy())
     return table.with_columns(pl.Series("p_holm", corrected)).with_columns(pl.selectors.float().fill_nan(None))
-
-
-def _at_the_end(course: Course, words: list[str]) -> np.ndarray:
-    place = {word: at for at, word in enumerate(course.words)}
-    return course.gain[[place[word] for word in words], -1]

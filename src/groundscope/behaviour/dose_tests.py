@@ -8,7 +8,7 @@ import polars as pl
 from jaxtyping import Float
 
 from groundscope.behaviour.evidence import Course
-from groundscope.behaviour.generalisation import courses_by_model
+from groundscope.behaviour.generalisation import courses_by_seed
 from groundscope.corpus.ablation import Ablation, Arm
 from groundscope.statistics.average import average
 from groundscope.statistics.corrections import LEVEL, holm_within
@@ -54,10 +54,8 @@ def dose_conclusions(
     """
     found: dict[tuple[str, str], dict[tuple[str, float], dict[int, Course]]] = {}
     for removed, gain in parts:
-        numbers = {(str(a), str(d)): sorted(r["seed"].unique()) for (a, d), r in gain.group_by("arch", "direction")}
-        for key, courses in courses_by_model(gain).items():
-            here = dict(zip(numbers[key], courses, strict=True))
-            found.setdefault(key, {})[removed.arm.value, removed.share] = here
+        for key, of_seed in courses_by_seed(gain).items():
+            found.setdefault(key, {})[removed.arm.value, removed.share] = of_seed
     rows = []
     for (arch, direction), doses in sorted(found.items()):
         gains = _at_the_end(doses)
@@ -89,15 +87,10 @@ def _at_the_end(doses: Mapping[tuple[str, float], Mapping[int, Course]]) -> _Gai
         return {}
     words = sorted(set.intersection(*(set(course.words) for course in courses)))
     return {
-        dose: np.stack([_of_words(of_seed[number], words) for number in seeds], axis=1)
+        dose: np.stack([of_seed[number].gain_at_the_end(words) for number in seeds], axis=1)
         for dose, of_seed in doses.items()
         if len(words) > 1
     }
-
-
-def _of_words(course: Course, words: list[str]) -> Float[np.ndarray, " word"]:
-    place = {word: at for at, word in enumerate(course.words)}
-    return course.gain[[place[word] for word in words], -1]
 
 
 def _claims(gains: _Gains) -> dict[str, tuple[Float[np.ndarray, "word seed"], int]]:

@@ -1,5 +1,6 @@
 """From gains per word to evidence per checkpoint: intervals, tests, effect sizes, and what co-occurrence explains."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,11 @@ class Course(NamedTuple):
     def gain(self) -> Float[np.ndarray, "word step"]:
         """G in nats."""
         return self.mismatch - self.match
+
+    def gain_at_the_end(self, words: Sequence[str]) -> Float[np.ndarray, " word"]:
+        """G of these words at the last checkpoint, in nats."""
+        place = {word: at for at, word in enumerate(self.words)}
+        return self.gain[[place[word] for word in words], -1]
 
     @property
     def log_count(self) -> Float[np.ndarray, "word step"]:

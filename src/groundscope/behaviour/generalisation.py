@@ -117,12 +117,17 @@ def aligned(courses: Sequence[Course]) -> list[Course]:
 
 def courses_by_model(gain: pl.DataFrame) -> dict[tuple[str, str], list[Course]]:
     """Return (architecture, direction) -> the seeds' courses at their common steps, from table ``gain``."""
-    seeds: dict[tuple[str, str], list[Course]] = {}
-    for (arch, direction, _), rows in gain.sort("arch", "direction", "seed").group_by(
+    return {key: list(of_seed.values()) for key, of_seed in courses_by_seed(gain).items()}
+
+
+def courses_by_seed(gain: pl.DataFrame) -> dict[tuple[str, str], dict[int, Course]]:
+    """Return (architecture, direction) -> seed -> its course, at the steps that all its seeds have."""
+    seeds: dict[tuple[str, str], dict[int, Course]] = {}
+    for (arch, direction, seed), rows in gain.sort("arch", "direction", "seed").group_by(
         "arch", "direction", "seed", maintain_order=True
     ):
-        seeds.setdefault((str(arch), str(direction)), []).append(Course.of(rows))
-    return {key: aligned(courses) for key, courses in seeds.items()}
+        seeds.setdefault((str(arch), str(direction)), {})[int(str(seed))] = Course.of(rows)
+    return {key: dict(zip(of_seed, aligned(list(of_seed.values())), strict=True)) for key, of_seed in seeds.items()}
 
 
 def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pl.DataFrame:

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from groundscope.behaviour.audit import gain_in_neutral_frames
 from groundscope.behaviour.dose import DOSE, dose
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, dose_conclusions
-from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.options import AblationStudy
 from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
 from groundscope.corpus.chunks import Corpus
@@ -23,8 +21,8 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import behaviour_cell
 from groundscope.study.cells.corpus import CHUNKS
-from groundscope.study.cells.frames import audited, judgement
-from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.frames import gain_of_branch, judgement
+from groundscope.study.cells.tables import kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
@@ -114,13 +112,13 @@ def _ablate(
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     parts: list[tuple[Ablation, pl.DataFrame]] = []
     for arm, percent in _removals(study):
-        gain = _gain(study, run, upstream, _branch(arm, percent))
+        gain = gain_of_branch(study, run, upstream, _branch(arm, percent))
         removed = Ablation.of(Corpus.open(run / _branch(arm, percent) / "corpus"))
         assert removed is not None
         parts.append((removed, gain))
     if 0 in _options(study).remove:
         corpus = Corpus.open(run / "corpus")
-        gain = _gain(study, run, upstream, "")
+        gain = gain_of_branch(study, run, upstream, "")
         options, words = _options(study), _words(study, corpus)
         parts += [(Ablation.of_nothing(corpus, words, arm, options.seed), gain) for arm in options.arms]
     weighing = study.statistics.model_dump()
@@ -131,12 +129,3 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
 def _words(study: Study, corpus: Corpus) -> list[str]:
     words, _ = chosen(study, corpus)
     return [word.form for word in words]
-
-
-def _gain(study: Study, run: Path, upstream: Upstream, branch: str) -> pl.DataFrame:
-    """Table ``gain`` of one branch, as `statistics/behaviour` weighs it: one kind of word, in the frames that count."""
-    gain, surprisal = (joined(run, upstream, f"{branch}behaviour/", schema) for schema in (GAIN, SURPRISAL))
-    within = study.behaviour.neutral_within
-    if within is not None and not gain.is_empty():
-        gain = gain_in_neutral_frames(surprisal, gain, audited(run), within)
-    return gain.filter(kind=study.behaviour.kind.value)

@@ -9,10 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from groundscope.behaviour.audit import AUDIT, frames_within
+from groundscope.behaviour.audit import AUDIT, frames_within, gain_in_neutral_frames
 from groundscope.behaviour.contexts import Context, ContextSet
+from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.errors import StudyError
-from groundscope.study.cell import Source
+from groundscope.study.cell import Source, Upstream
+from groundscope.study.cells.tables import joined
 from groundscope.study.config import Study
 from groundscope.tables import read_table
 
@@ -38,6 +40,15 @@ def setting(study: Study) -> dict[str, Any]:
 def audited(run: Path) -> pl.DataFrame:
     """Return table ``audit`` of all checkpoints."""
     return read_table(run / JUDGED / f"{AUDIT.name}.parquet", AUDIT)
+
+
+def gain_of_branch(study: Study, run: Path, upstream: Upstream, branch: str) -> pl.DataFrame:
+    """Table ``gain`` of one branch, as `statistics/behaviour` weighs it: one kind of word, in the frames that count."""
+    gain, surprisal = (joined(run, upstream, f"{branch}behaviour/", schema) for schema in (GAIN, SURPRISAL))
+    within = study.behaviour.neutral_within
+    if within is not None and not gain.is_empty():
+        gain = gain_in_neutral_frames(surprisal, gain, audited(run), within)
+    return gain.filter(kind=study.behaviour.kind.value)
 
 
 def neutral(study: Study, run: Path, contexts: ContextSet) -> ContextSet:

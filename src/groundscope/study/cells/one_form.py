@@ -9,7 +9,6 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from groundscope.behaviour.audit import gain_in_neutral_frames
 from groundscope.behaviour.measure import GAIN, SURPRISAL, comparison, measure
 from groundscope.behaviour.one_form import ONE_FORM, one_form_table
 from groundscope.behaviour.prompts import Direction
@@ -19,8 +18,8 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by, weighed
 from groundscope.study.cells.corpus import CHUNKS
-from groundscope.study.cells.frames import audited, judgement, setting
-from groundscope.study.cells.tables import joined, kept, statistics_cell
+from groundscope.study.cells.frames import gain_of_branch, judgement, setting
+from groundscope.study.cells.tables import kept, statistics_cell
 from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
@@ -95,9 +94,6 @@ def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Prog
 
 
 def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    gain, surprisal = (joined(run, upstream, f"{BRANCH}behaviour/", schema) for schema in (GAIN, SURPRISAL))
-    within = study.behaviour.neutral_within
-    if within is not None and not gain.is_empty():
-        gain = gain_in_neutral_frames(surprisal, gain, audited(run), within)
+    gain = gain_of_branch(study, run, upstream, BRANCH)
     two = weighed(run, GAIN).filter(kind=study.behaviour.kind.value)
     return kept(folder, {ONE_FORM: one_form_table(gain, two, **study.statistics.model_dump())})
