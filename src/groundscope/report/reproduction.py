@@ -39,7 +39,7 @@ WIDTH, MARGIN = 130, 7  # pixels of the line on which published and measured num
 def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
     """Write the page to ``out`` from the runs below ``runs`` and the study files in ``studies``; return ``out``."""
     published, sizes = paper(), scales(studies)
-    groups = compare(published, runs, sizes)
+    groups = compare(published, studies, runs, sizes)
     html = template("reproduction.html.j2", FILTERS).render(
         version=__version__,
         style=Markup(asset("page.css")),
@@ -74,7 +74,7 @@ def _blocks(group: Group) -> Iterator[dict[str, Any]]:
             "experiment": experiment,
             "rows": [
                 {
-                    "where": _where(row.point),
+                    "where": _where(row.point, quantity),
                     "published": published(row.point, quantity),
                     "line": _line(row, reach),
                     "ours": [_ours(found.measured, found.verdict, quantity) for found in row.ours],
@@ -98,10 +98,12 @@ def _digits(point: Point, quantity: Quantity) -> int:
     return 3 if point.sd is not None or quantity.measure.kind == "lens" else quantity.digits
 
 
-def _where(point: Point) -> str:
-    """Say which step and layer a number is of."""
-    parts = [f"layer {point.layer}"] if point.layer is not None else []
-    return ", ".join(parts or ([f"step {whole(point.step)}"] if point.step is not None else []))
+def _where(point: Point, quantity: Quantity) -> str:
+    """Say which layer or step a number is of: whichever the series goes along."""
+    along = len({each.layer for each in quantity.points}) > 1
+    if along or point.step is None:
+        return "" if point.layer is None else f"layer {point.layer}"
+    return f"step {whole(point.step)}"
 
 
 def _ours(measured: Measured | None, verdict: Verdict, quantity: Quantity) -> dict[str, Any]:
