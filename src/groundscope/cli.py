@@ -140,7 +140,10 @@ def reproduce(
         typer.echo(f"The page: {write_reproduction(page, runs, studies)}")
         return
     if name is None:
-        typer.echo("\n".join(listing.lines(listing.listed(paper(), studies, runs, scale), scale)))
+        from groundscope.reproduction.rate import measured_rate, recorded_rate
+
+        rows = listing.listed(paper(), studies, runs, scale)
+        typer.echo("\n".join(listing.lines(rows, scale, recorded_rate(runs) or measured_rate())))
         return
     from groundscope.report.page import write_page
     from groundscope.reproduction.run import run_experiment

@@ -19,6 +19,7 @@ from groundscope.reproduction.comparison import Group, Row, compare
 from groundscope.reproduction.experiments import PAPER, scales
 from groundscope.reproduction.listing import hours, listed
 from groundscope.reproduction.published import Point, Quantity, paper
+from groundscope.reproduction.rate import REFERENCE, recorded_rate
 from groundscope.reproduction.results import Measured
 from groundscope.reproduction.verdicts import RULES, TOLERANCE, Verdict
 from groundscope.training.memory import size
@@ -52,6 +53,7 @@ def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
         rules=RULES,
         marks=MARKS,
         grades=GRADES,
+        rate=recorded_rate(runs) or REFERENCE,
         tolerance={grade.value: tolerance for grade, tolerance in TOLERANCE.items()},
     )
     with atomic_file(out) as temporary:
