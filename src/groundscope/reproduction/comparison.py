@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundscope.errors import GroundscopeError
 from groundscope.reproduction.experiments import experiments, run_folder
 from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Paper, Point, Quantity
@@ -20,6 +21,8 @@ class Found:
 
     measured: Measured | None
     verdict: Verdict
+    problem: str = ""
+    """Why the run's tables could not be read; empty: they could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,13 @@ def _rows(quantity: Quantity, at_size: Mapping[str, Study], runs: Path, scales: 
 
 
 def _found(quantity: Quantity, results: Results, study: Study | None) -> list[Found]:
+    try:
+        return _judged(quantity, results, study)
+    except GroundscopeError as error:  # one damaged run does not hide what the others say
+        return [Found(None, Verdict.NOT_RUN, str(error))] * len(quantity.points)
+
+
+def _judged(quantity: Quantity, results: Results, study: Study | None) -> list[Found]:
     asked = _rescaled(quantity, results.steps)
     said: Answer = answer(results, asked)
     comparable = study is not None and not quantity.stand_in and are_the_papers(results.resolved, results.card, study)
