@@ -192,6 +192,18 @@ def report(
 
 
 @app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    model: Annotated[str | None, typer.Argument(help="One of its models. Default: its only one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: RUN/model-card.md.")] = None,
+) -> None:
+    """Write the card of a trained model: what it is, what it saw, what was measured, and the hashes of its weights."""
+    from groundscope.report.model_card import write_model_card
+
+    typer.echo(f"The card: {write_model_card(run, model, out or run / 'model-card.md')}")
+
+
+@app.command()
 def figures(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     formats: Annotated[str, typer.Option("--format", help="Any of pdf, svg, png, separated by commas.")] = "pdf",

@@ -8,12 +8,11 @@ import torch
 from groundscope.files import write_json
 from groundscope.models.presets import preset
 from groundscope.progress import Progress
-from groundscope.reproduction.cost import CHILDES_VOCABULARIES, cost, flops
+from groundscope.reproduction.cost import CHILDES_VOCABULARIES, corpus_settings, cost, flops
 from groundscope.reproduction.experiments import experiment
 from groundscope.reproduction.rate import measured_rate, recorded_rate
 from groundscope.study.architecture import count_parameters
 from groundscope.study.cell import Cell, Record
-from groundscope.study.cells.corpus import corpus_settings
 from groundscope.study.engine import run_cells
 from groundscope.training.config import TrainConfig
 from groundscope.training.run import CorpusFacts, RunCard

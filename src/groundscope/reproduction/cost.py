@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from groundscope.files import sha256_json
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell, Record
 from groundscope.study.cells import ablation, one_form, seeing_train, train
-from groundscope.study.cells.corpus import corpus_settings
+from groundscope.study.cells.corpus import PATHS
 from groundscope.study.config import ChatSource, ModelSettings, ScenesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
@@ -108,6 +108,11 @@ def _cells(study: Study, run: Path) -> Iterator[Cell]:
 def _model(settings: str, vocabulary: int, length: int) -> tuple[Config, int]:
     model = model_config(ModelSettings.model_validate_json(settings), vocabulary, length)
     return model, count_parameters(model)
+
+
+def corpus_settings(study: Study) -> dict[str, Any]:
+    """Return the settings that a corpus depends on, apart from what its files hold."""
+    return study.corpus.model_dump(mode="json", exclude=set(PATHS))
 
 
 def _corpus(study: Study, run: Path, others: Iterable[Path]) -> CorpusSize:
