@@ -119,7 +119,9 @@ def reproduce(
         str, typer.Option(help="paper, or the name of a file in STUDIES/scales, such as small.")
     ] = "paper",
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: RUNS/paper/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. Default: where --page looks, RUNS/paper[-SCALE]/NAME.")
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(
