@@ -313,7 +313,6 @@ def detect(
     box_threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share from inside the box.")] = 0.7,
     frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
-    layers_at_once: Annotated[int, typer.Option(min=1, help="Layers per backward pass; fewer need less memory.")] = 4,
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -324,7 +323,7 @@ def detect(
 
     for line in detect_heads(
         model, images, boxes, prompt, listed(words), at_most=at_most,
-        threshold=box_threshold, frequency=frequency, draws=draws, layers_at_once=layers_at_once, revision=revision,
+        threshold=box_threshold, frequency=frequency, draws=draws, revision=revision,
         device=device, dtype=dtype, out=out,
     ):  # fmt: skip
         typer.echo(line)

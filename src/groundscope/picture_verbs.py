@@ -85,7 +85,6 @@ def detect_heads(
     threshold: float,
     frequency: float,
     draws: int,
-    layers_at_once: int,
     revision: str | None,
     device: str,
     dtype: str,
@@ -100,7 +99,6 @@ def detect_heads(
     options = DetectOptions(
         criterion=BOX_CRITERION.model_copy(update={"threshold": threshold}),
         frequency=frequency,
-        layers_at_once=layers_at_once,
         causal=CausalOptions(unit="prompt", draws=draws),
     )
     found = detect(seeing, prompts, model.rstrip("/").split("/")[-1], options)

@@ -19,8 +19,9 @@ from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs
 from groundscope.mechanism.causal_table import CAUSAL, causal_table
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.inspect_picture import BOX_CRITERION, saliency_in_parts
+from groundscope.mechanism.inspect_picture import BOX_CRITERION
 from groundscope.mechanism.prompts import PromptBatch
+from groundscope.mechanism.saliency import saliency
 from groundscope.models.base import LanguageModel
 from groundscope.record import Record
 from groundscope.statistics.resampling import generator
@@ -51,7 +52,6 @@ class DetectOptions(Record):
 
     criterion: CriterionOptions = Field(default=BOX_CRITERION, description="when a head reads a box")
     frequency: float = Field(default=0.3, gt=0, le=1, description="least share of pictures for the stable set")
-    layers_at_once: int = Field(default=4, ge=1, description="layers per backward pass; fewer need less memory")
     causal: CausalOptions = Field(
         default=CausalOptions(unit="prompt"), description="how heads are removed and compared"
     )
@@ -108,7 +108,7 @@ def detect(
 
 
 def _shares(model: LanguageModel, prompt: PromptBatch, options: DetectOptions) -> Float[np.ndarray, "prompt head"]:
-    scores = saliency_in_parts(model, prompt, layers_at_once=options.layers_at_once)
+    scores = saliency(model, prompt, rows="last")
     return aggregate_score(scores, options.criterion).double().numpy()
 
 

@@ -13,12 +13,12 @@ from groundscope.corpus.photographs import Photograph
 from groundscope.corpus.picture_stream import picture_ids
 from groundscope.corpus.scenes import ANSWERS
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import AnalysisError
+from groundscope.errors import AnalysisError, ModelError
 from groundscope.mechanism.inspect_picture import picture_prompt
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
 from groundscope.models.grounded_vlm import GroundedVLM
-from groundscope.models.pretrained_vlm import PretrainedVLM
+from groundscope.models.pretrained_vlm import PretrainedVLM, Seen
 from groundscope.models.vision import VisionEncoder
 from groundscope.models.wording import Wording, word_listed, word_prompt
 
@@ -70,7 +70,8 @@ def ready(
 
 def _of_pretrained(model: PretrainedVLM, question: PictureQuestion, number: int) -> Ready:
     seen, patches = model.ask([question.picture], [question.prompt])
-    wording = word_prompt(model.tokenizer, question.prompt, question.target, target_pieces="sum")
+    wording = word_prompt(model.tokenizer, model.dressed(question.prompt), question.target, target_pieces="sum")
+    _refuse_other_end(model, seen, wording)
     batch = picture_prompt(
         seen.input_ids,
         wording.target[0],
@@ -81,6 +82,16 @@ def _of_pretrained(model: PretrainedVLM, question: PictureQuestion, number: int)
         numbers=torch.tensor([number]),
     )
     return Ready(batch, patches[0], wording)
+
+
+def _refuse_other_end(model: PretrainedVLM, seen: Seen, wording: Wording) -> None:
+    """Whatever a processor does to a prompt, its last position must be the one before the word."""
+    pictures = [place for place, token in enumerate(wording.ids) if token == model.image_token]
+    behind = list(wording.ids[pictures[-1] + 1 :]) if pictures else list(wording.ids)
+    if behind and seen.input_ids[0, -len(behind) :].tolist() != behind:
+        read = model.tokenizer.decode(seen.input_ids[0, -len(behind) - 1 :].tolist())  # type: ignore[union-attr]
+        raise ModelError(f"What the model is given does not end with the prompt but with {read!r}, so its last "
+                         "position is not the one before the word.")  # fmt: skip
 
 
 def _of_ours(sight: GroundedSight, question: PictureQuestion, number: int) -> Ready:
