@@ -126,9 +126,14 @@ class PretrainedVLM(PretrainedLM):
             )
         return Seen(ids.cpu(), picture.cpu(), extras)
 
+    @property
+    def picture_mark(self) -> str:
+        """What stands for a picture in a prompt."""
+        return getattr(self.processor, "image_token", None) or "<image>"
+
     def dressed(self, prompt: str) -> str:
         """Return a prompt with its picture's mark: where it has none, in front, as the model's family writes it."""
-        token = getattr(self.processor, "image_token", None) or "<image>"
+        token = self.picture_mark
         if token in prompt:
             return prompt
         start, end = (getattr(self.config, f"vision_{side}_token_id", None) for side in ("start", "end"))
