@@ -189,10 +189,10 @@ def photographs(tmp_path, monkeypatch):
     return tmp_path, opened
 
 
-def ask(folder, *, at_most=None, **options):
+def ask(folder, *, at_most=None, threshold=0.34, **options):
     return detect_heads(
-        "owner/name", folder, folder / "boxes.json", "this is a", (), at_most=at_most, threshold=0.2, frequency=0.01,
-        draws=2, revision="step3", device="cpu", dtype="float32", out=folder / "out", **options,
+        "owner/name", folder, folder / "boxes.json", "this is a", (), at_most=at_most, threshold=threshold,
+        frequency=0.01, draws=2, revision="step3", device="cpu", dtype="float32", out=folder / "out", **options,
     )  # fmt: skip
 
 
@@ -229,3 +229,9 @@ def test_no_more_photographs_are_opened_than_asked_for(photographs):
     with pytest.raises(AnalysisError, match=r"Of 4 photographs 3 could be asked about.*3\.png"):
         ask(folder, at_most=4)
     assert opened == [0, 1, 2]
+
+
+def test_a_box_that_any_head_would_reach_says_nothing(photographs):
+    folder, _ = photographs  # every box holds a third of its picture
+    with pytest.raises(AnalysisError, match="holds 33 % of the picture's positions, so that any head would reach"):
+        ask(folder, threshold=0.33)

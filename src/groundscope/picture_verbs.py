@@ -23,7 +23,7 @@ from groundscope.mechanism.detect_pictures_tables import (
     detection_json,
     detection_lines,
 )
-from groundscope.mechanism.inspect_picture import BOX_CRITERION, inspect_picture, inspection_lines
+from groundscope.mechanism.inspect_picture import BOX_CRITERION, box_positions_share, inspect_picture, inspection_lines
 from groundscope.mechanism.inspect_picture_tables import (
     INSPECT_PICTURE,
     PictureSubject,
@@ -127,8 +127,9 @@ def detect_heads(
 ) -> str:
     """Detect heads over photographs; returns text for a terminal, or JSON, and writes the tables into ``out``.
 
-    A photograph that cannot be read, or of whose box the model sees nothing, is left out and named. Raises an error of
-    exit status 2 for bad input, and where fewer than four photographs are left.
+    A photograph that cannot be read, of whose box the model sees nothing, or whose box fills so much of it that any head
+    would reach the threshold, is left out and named. Raises an error of exit status 2 for bad input, and where fewer
+    than four photographs are left.
     """
     progress = progress or Progress(quiet=True)
     problems: list[Problem] = []
@@ -142,7 +143,7 @@ def detect_heads(
     def prompts() -> Iterator[PromptBatch]:
         with progress.task("photographs", len(questions)) as task:
             for number, question in enumerate(questions):
-                read = _read(sight, question, number)
+                read = _read(sight, question, number, threshold)
                 if isinstance(read, Problem):
                     left_out.append(read)
                 else:
@@ -233,11 +234,20 @@ def _refuse_given(given: dict[str, object], why: str) -> None:
         raise AnalysisError(f"--{named[0].replace('_', '-')} {why}")
 
 
-def _read(sight: PretrainedVLM | GroundedSight, question: PhotographQuestion, number: int) -> Ready | Problem:
+def _read(
+    sight: PretrainedVLM | GroundedSight, question: PhotographQuestion, number: int, threshold: float
+) -> Ready | Problem:
+    file = question.photograph.path.name
     try:
         _, (read,) = ready(sight, [question.open()], first=number)
     except (CorpusError, ModelError, *_UNREADABLE) as error:
-        return Problem(question.photograph.path.name, 0, "photograph", str(error))
+        return Problem(file, 0, "photograph", str(error))
+    inside = box_positions_share(read.prompt)
+    if inside >= threshold:
+        why = (
+            f"its box holds {100 * inside:.0f} % of the picture's positions, so that any head would reach the threshold"
+        )
+        return Problem(file, 0, "photograph", why)
     return read
 
 

@@ -19,7 +19,7 @@ from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs
 from groundscope.mechanism.causal_table import CAUSAL, causal_table
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.inspect_picture import BOX_CRITERION
+from groundscope.mechanism.inspect_picture import BOX_CRITERION, box_positions_share
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import saliency
 from groundscope.models.base import LanguageModel
@@ -89,8 +89,7 @@ def detect(
         numbers.append(number)
         shares.append(aggregate_score(scores, options.criterion)[0].double().numpy())
         surprisal.append(float(scores.surprisal[0]))
-        scene = prompt.ground if prompt.scene is None else prompt.scene
-        inside.append(float(prompt.ground.sum() / scene.sum()))
+        inside.append(box_positions_share(prompt))
     if len(numbers) < LEAST:
         raise AnalysisError(f"{len(numbers)} pictures are too few for two halves; give at least {LEAST}.")
     lot = generator(options.seed, "halves").permutation(len(numbers))

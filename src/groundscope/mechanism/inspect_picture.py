@@ -69,6 +69,12 @@ def picture_prompt(
     return PromptBatch(input_ids, torch.tensor([target]), ground, scene=scene, **rest)
 
 
+def box_positions_share(prompt: PromptBatch) -> float:
+    """Return the share of the first prompt's picture positions that lie in the box: that of a head that looks anywhere."""
+    scene = prompt.ground if prompt.scene is None else prompt.scene
+    return float(prompt.ground[0].sum() / scene[0].sum())
+
+
 def inspect_picture(
     model: LanguageModel,
     prompt: PromptBatch,
@@ -108,7 +114,7 @@ def inspect_picture(
         control_range=spread,
         control_heads=control_heads,
         draws=causal.draws,
-        inside=float(prompt.ground[0].sum() / scene[0].sum()),
+        inside=box_positions_share(prompt),
         maps=_picture_maps(scores, scene[0]),
         names=tuple(names),
     )
