@@ -262,7 +262,9 @@ def inspect(
     revision: Annotated[str | None, typer.Option(help="One revision, e.g. step1000.")] = None,
     revisions: Annotated[str | None, typer.Option(help="Several, by commas: a trajectory.")] = None,
     count: Annotated[int | None, typer.Option(min=2, help="So many of the revisions there are.")] = None,
-    threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of a head's saliency.")] = 0.3,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Least share of a head's saliency. Default: .3.")
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
@@ -272,8 +274,9 @@ def inspect(
     image: Annotated[Path | None, typer.Option(help="A picture, for a model that sees; wants --box.")] = None,
     box: Annotated[str | None, typer.Option(help="The thing's box in the picture: x,y,w,h in pixels.")] = None,
     box_threshold: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Least share of patch-to-word saliency from the box.")
-    ] = 0.7,
+        float | None,
+        typer.Option(min=0.01, max=1, help="With --image: least share of patch-to-word saliency. Default: .7."),
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="With --image: a page of where heads look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
 ) -> None:
@@ -284,24 +287,26 @@ def inspect(
     """
     import json
 
-    if image is not None or box is not None:
-        from groundscope.picture_verbs import inspect_image, refuse_options_of_text
+    from groundscope.picture_verbs import inspect_image, refuse_options_of_pictures, refuse_options_of_text
 
-        refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens)
+    if image is not None or box is not None:
+        refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens, threshold=threshold)
         typer.echo(
             inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
-                threshold=box_threshold, draws=draws, page=overlay, vocabulary=vocabulary,
-                out=out, as_json=as_json,
+                threshold=0.7 if box_threshold is None else box_threshold, draws=draws, page=overlay,
+                vocabulary=vocabulary, out=out, as_json=as_json,
             )
         )  # fmt: skip
         return
+    refuse_options_of_pictures(overlay=overlay, box_threshold=box_threshold)
 
     from groundscope.mechanism.criteria import CriterionOptions
     from groundscope.mechanism.inspect_models import Question, inspect_subjects, subjects_of
     from groundscope.mechanism.inspect_tables import inspection_json, trajectory_text, write_inspection
     from groundscope.mechanism.inspect_text import inspection_text
 
+    threshold = 0.3 if threshold is None else threshold
     subjects = subjects_of(
         model, revision=revision, revisions=listed(revisions or ""), count=count, device=device, dtype=dtype
     )
@@ -335,21 +340,24 @@ def detect(
     box_threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share from inside the box.")] = 0.7,
     frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
-    layers_at_once: Annotated[int, typer.Option(min=1, help="Layers per backward pass; fewer need less memory.")] = 4,
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Find the heads of a model that sees which take words from boxes, over many photographs, and test them."""
     from groundscope.picture_verbs import detect_heads
 
-    for line in detect_heads(
-        model, images, boxes, prompt, listed(words), at_most=at_most,
-        threshold=box_threshold, frequency=frequency, draws=draws, layers_at_once=layers_at_once, revision=revision,
-        device=device, dtype=dtype, out=out,
-    ):  # fmt: skip
-        typer.echo(line)
+    typer.echo(
+        detect_heads(
+            model, images, boxes, prompt, listed(words), at_most=at_most, threshold=box_threshold,
+            frequency=frequency, draws=draws, revision=revision, device=device, dtype=dtype, out=out,
+            vocabulary=vocabulary, as_json=as_json, progress=Progress(quiet=quiet),
+        )
+    )  # fmt: skip
 
 
 def _refuse_no_run(run: Path) -> None:
