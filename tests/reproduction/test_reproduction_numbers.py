@@ -194,6 +194,8 @@ def test_an_untrained_model_answers_for_no_early_step(results: Results):
     rows = pl.DataFrame({"step": [0, 1000]})
     assert results.step_for(1000, 20_000, rows) is None
     assert results.step_for(0, 20_000, rows) == 0
+    assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 150, 300, 1000]})) == 150
+    assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 100, 250, 1000]})) is None
 
 
 def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):

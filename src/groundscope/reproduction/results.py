@@ -17,7 +17,7 @@ from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
 from groundscope.tables import TableSchema, read_table
 
-SLACK, NEAR = 0.05, 0.1
+SLACK, NEAR = 0.05, 1 / 3
 """A checkpoint answers for a published one that is no further off than these shares of the training and of the step."""
 
 
