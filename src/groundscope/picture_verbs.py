@@ -127,9 +127,9 @@ def detect_heads(
 ) -> str:
     """Detect heads over photographs; returns text for a terminal, or JSON, and writes the tables into ``out``.
 
-    A photograph that cannot be read, of whose box the model sees nothing, or whose box fills so much of it that any head
-    would reach the threshold, is left out and named. Raises an error of exit status 2 for bad input, and where fewer
-    than four photographs are left.
+    A photograph that cannot be read, of whose box the model sees nothing, or whose box fills so much of it that any
+    head would reach the threshold, is left out and named. Raises an error of exit status 2 for bad input, and where
+    fewer than four photographs are left.
     """
     progress = progress or Progress(quiet=True)
     problems: list[Problem] = []
