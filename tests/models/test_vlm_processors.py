@@ -7,6 +7,7 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -169,6 +170,43 @@ def test_a_question_is_read_to_its_end_and_its_word_follows(family):
         assert around == ["<|vision_start|>", "<|vision_end|>"]
 
 
+CHAT = (
+    "{{ bos_token }}{% for message in messages %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}MARK {% else %}{{ part.text }} {% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}answer:{% endif %}"
+)
+
+
+def test_a_question_goes_through_the_chat_template_and_the_prompt_begins_the_answer(family):
+    _, model = family
+    question = PictureQuestion(gradient(60, 40), "a", "dog", Box(0, 0, 20, 20), "this is")
+    model.processor.chat_template = CHAT.replace("MARK", model.picture_mark)
+    try:
+        _, (asked,) = ready(model, [question])
+    finally:
+        model.processor.chat_template = None
+    ids = asked.prompt.input_ids[0]
+    last = int(asked.prompt.scene[0].nonzero()[-1, 0])
+    behind = model.tokenizer.convert_ids_to_tokens(ids[last + 1 :].tolist())
+    assert behind[-4:] == ["this", "is", "<unk>", "a"]
+    assert int((ids == model.tokenizer.bos_token_id).sum()) == 1
+    with pytest.raises(ModelError, match="no chat template"):
+        ready(model, [question])
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_not_given_twice():
+    raw, processor = llava(pad=False)
+    processor.tokenizer.backend_tokenizer.post_processor = starting(processor.tokenizer)
+    processor.chat_template = CHAT.replace("MARK", "<image>")
+    model = PretrainedVLM(raw.eval(), processor)
+    _, (asked,) = ready(model, [PictureQuestion(gradient(60, 40), "a", "dog", Box(0, 0, 20, 20), "this is")])
+    assert (asked.prompt.input_ids[0] == processor.tokenizer.bos_token_id).nonzero().flatten().tolist() == [0]
+
+
+def starting(words):
+    return TemplateProcessing(single="<s> $A", special_tokens=[("<s>", words.bos_token_id)])
+
+
 def test_prompts_that_a_processor_or_model_does_not_take_are_refused(family):
     _, model = family
     token = model.processor.image_token
@@ -188,8 +226,6 @@ def test_a_tokenizer_that_ends_its_texts_is_refused():
 
 
 def hf_ending(words):
-    from tokenizers.processors import TemplateProcessing
-
     return TemplateProcessing(single="$A <s>", special_tokens=[("<s>", words.bos_token_id)])
 
 

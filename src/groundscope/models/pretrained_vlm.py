@@ -141,6 +141,21 @@ class PretrainedVLM(PretrainedLM):
             token = token.join(map(str, self.tokenizer.convert_ids_to_tokens([start, end])))
         return f"{token}\n{prompt}"
 
+    def answering(self, question: str, start: str) -> str:
+        """Return ``start`` as the beginning of the answer to a question about a picture, in the form of the model's chats.
+
+        Raises ModelError where the model's processor has no chat template.
+        """
+        if getattr(self.processor, "chat_template", None) is None:
+            raise ModelError("This model has no chat template: write its form of a question into the prompt yourself.")
+        said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+        chat: str = self.processor.apply_chat_template(said, add_generation_prompt=True)
+        tokenizer: Any = self.tokenizer
+        first = tokenizer.bos_token
+        if first and chat.startswith(first) and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+            chat = chat.removeprefix(first)  # the tokenizer puts it there itself
+        return chat + ("" if not start or chat[-1:].isspace() else " ") + start
+
     def ask(self, pictures: list[Image.Image], prompts: list[str]) -> tuple[Seen, list[Patches]]:
         """Return prompts with their pictures, and where each picture's tokens look.
 
