@@ -194,6 +194,14 @@ def test_a_question_goes_through_the_chat_template_and_the_prompt_begins_the_ans
         ready(model, [question])
 
 
+@pytest.mark.parametrize("text_only", ["{{ messages[0].content + 'x' }}", "{{ raise_exception('no pictures') }}"])
+def test_a_chat_template_without_pictures_is_refused(text_only):
+    raw, processor = llava(pad=False)
+    processor.chat_template = text_only
+    with pytest.raises(ModelError, match="does not take a picture and a question"):
+        PretrainedVLM(raw.eval(), processor).answering("what is this", "a")
+
+
 def test_a_start_token_that_the_tokenizer_adds_is_not_given_twice():
     raw, processor = llava(pad=False)
     processor.tokenizer.backend_tokenizer.post_processor = starting(processor.tokenizer)

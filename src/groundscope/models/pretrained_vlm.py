@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
@@ -142,14 +143,17 @@ class PretrainedVLM(PretrainedLM):
         return f"{token}\n{prompt}"
 
     def answering(self, question: str, start: str) -> str:
-        """Return ``start`` as the beginning of the answer to a question about a picture, in the form of the model's chats.
+        """Return ``start`` as the beginning of the answer to a question about a picture, in the model's form of a chat.
 
-        Raises ModelError where the model's processor has no chat template.
+        Raises ModelError where the model's processor has no chat template, or one without pictures.
         """
         if getattr(self.processor, "chat_template", None) is None:
             raise ModelError("This model has no chat template: write its form of a question into the prompt yourself.")
         said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
-        chat: str = self.processor.apply_chat_template(said, add_generation_prompt=True)
+        try:
+            chat: str = self.processor.apply_chat_template(said, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"This model's chat template does not take a picture and a question: {error}") from None
         tokenizer: Any = self.tokenizer
         first = tokenizer.bos_token
         if first and chat.startswith(first) and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
