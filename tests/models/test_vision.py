@@ -123,6 +123,14 @@ def test_colours_are_normalised_as_the_encoders_own_processor_does(folder, tmp_p
     assert moved.identity != far.identity
 
 
+def test_features_that_fp16_does_not_hold_are_refused(folder):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "dinov2")))
+    with torch.no_grad():
+        encoder.model.layernorm.weight.fill_(1e6)
+    with pytest.raises(ModelError, match="does not hold: take its last"):
+        list(encoder.encode([picture(0)]))
+
+
 def test_what_is_no_encoder_is_refused(tmp_path):
     with pytest.raises(ModelError, match="could not be loaded"):
         VisionEncoder(EncoderOptions(name=str(tmp_path / "nowhere")))

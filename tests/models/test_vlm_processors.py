@@ -1,5 +1,7 @@
 """Vision-language models through transformers' own processors: what people give, where each token's pixels are from."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from groundscope.corpus.boxes import Box
 from groundscope.errors import ModelError
@@ -80,19 +83,42 @@ def qwen2_vl():
     return hf.Qwen2VLForConditionalGeneration(config), processor
 
 
-def idefics3():
-    tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles)
-    vision = {
+TILES = {
+    "vision_config": {
         "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
         "patch_size": 8,
-    }  # fmt: skip
-    config = hf.Idefics3Config(
-        vision_config=vision, text_config={**TEXT, "model_type": "llama"}, scale_factor=2, pad_token_id=0,
-        image_token_id=words.convert_tokens_to_ids("<image>"),
+    },
+    "text_config": {**TEXT, "model_type": "llama"}, "scale_factor": 2, "pad_token_id": 0,
+}  # fmt: skip
+TILED = {"size": {"longest_edge": 96}, "max_image_size": {"longest_edge": 32}}
+
+
+def tile_words():
+    tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles)
+    return words, words.convert_tokens_to_ids("<image>")
+
+
+def idefics3():
+    words, image = tile_words()
+    config = hf.Idefics3Config(**TILES, image_token_id=image)
+    processor = hf.Idefics3Processor(Idefics3ImageProcessorPil(**TILED), words, image_seq_len=4)
+    return hf.Idefics3ForConditionalGeneration(config), processor
+
+
+def smolvlm():
+    words, image = tile_words()
+    config = hf.SmolVLMConfig(**TILES, image_token_id=image)
+    # its constructor wants a video processor and num2words
+    processor = hf.SmolVLMProcessor.__new__(hf.SmolVLMProcessor)
+    vars(processor).update(
+        image_processor=SmolVLMImageProcessorPil(**TILED), tokenizer=words, chat_template=None,
+        video_processor=SimpleNamespace(num_frames=1, fps=1),
+        image_token="<image>", image_token_id=image, video_token="<video>", image_seq_len=4,
+        fake_image_token="<fake_token_around_image>", global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>",
     )  # fmt: skip
-    images = Idefics3ImageProcessorPil(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
-    return hf.Idefics3ForConditionalGeneration(config), hf.Idefics3Processor(images, words, image_seq_len=4)
+    return hf.SmolVLMForConditionalGeneration(config), processor
 
 
 FAMILIES = {
@@ -100,7 +126,8 @@ FAMILIES = {
     "llava padded": lambda: llava(pad=True),
     "llava_next": llava_next,
     "qwen2_vl": qwen2_vl,
-    "idefics3": idefics3,  # SmolVLM's processor is the same and wants num2words beside
+    "idefics3": idefics3,
+    "smolvlm": smolvlm,
 }
 
 

@@ -141,7 +141,13 @@ class VisionEncoder:
     def _features(self, pictures: Sequence[Image.Image]) -> Float16[np.ndarray, "picture position d_patch"]:
         states = self._encode(torch.stack([self.pixels(picture) for picture in pictures]))
         positions = [*self.kept_before, *range(self.before, states.shape[1])]
-        return states[:, positions].half().numpy()
+        features = states[:, positions].half()
+        if not bool(features.isfinite().all()):
+            raise ModelError(
+                f"'{self.options.name}' gives features up to {float(states.abs().max()):.3g}, which fp16 does not "
+                "hold: take its last layer, after its norm (`layer: -1`)."
+            )
+        return features.numpy()
 
     @torch.no_grad()
     def _encode(self, pixels: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture position d_patch"]:
