@@ -121,7 +121,10 @@ def reproduce(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: RUNS/paper/NAME.")] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Write the page that holds all runs against the paper.", metavar="OUT.html")
+        Path | None,
+        typer.Option(
+            help="Write the page that holds all runs against the paper, after NAME if one is given.", metavar="OUT.html"
+        ),
     ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of the paper's study files.")] = Path("studies/paper"),
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
@@ -134,24 +137,29 @@ def reproduce(
     from groundscope.reproduction.experiments import experiment, run_folder
     from groundscope.reproduction.published import paper
 
+    if name is None and (overrides or out):
+        raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
+    if name is None and page is None:
+        from groundscope.reproduction.rate import measured_rate, recorded_rate
+
+        rows = listing.listed(paper(), studies, runs, scale)
+        typer.echo("\n".join(listing.lines(rows, scale, recorded_rate(runs) or measured_rate())))
+        return
+    if name:
+        from groundscope.report.page import write_page
+        from groundscope.reproduction.run import run_experiment
+        from groundscope.study.executors import here
+
+        study = experiment(name, studies).study(scale, overrides or ())
+        folder = out or run_folder(runs, scale, name)
+        make = here(study, folder, jobs, threads, quiet)
+        made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
+        if made:
+            typer.echo(f"The page: {made}")
     if page:
         from groundscope.report.reproduction import write_reproduction
 
-        typer.echo(f"The page: {write_reproduction(page, runs, studies)}")
-        return
-    if name is None:
-        typer.echo("\n".join(listing.lines(listing.listed(paper(), studies, runs, scale), scale)))
-        return
-    from groundscope.report.page import write_page
-    from groundscope.reproduction.run import run_experiment
-    from groundscope.study.executors import here
-
-    study = experiment(name, studies).study(scale, overrides or ())
-    folder = out or run_folder(runs, scale, name)
-    make = here(study, folder, jobs, threads, quiet)
-    made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
-    if made:
-        typer.echo(f"The page: {made}")
+        typer.echo(f"The page of all experiments: {write_reproduction(page, runs, studies)}")
 
 
 @app.command(name="ls")

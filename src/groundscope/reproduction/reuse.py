@@ -20,10 +20,14 @@ KINDS = ("corpus", "words", "train")
 """Kinds of cells that are taken over; `words` is cheap, but trainings stand behind it."""
 
 
+def runs_below(runs: Path) -> list[Path]:
+    """Return the runs below ``runs``, at most two folders deep."""
+    return sorted({entry.parent for pattern in (f"*/{CATALOGUE}", f"*/*/{CATALOGUE}") for entry in runs.glob(pattern)})
+
+
 def other_runs(runs: Path, run: Path) -> list[Path]:
-    """Return the runs below ``runs``, at most two folders deep, but ``run`` itself."""
-    found = {entry.parent for pattern in (f"*/{CATALOGUE}", f"*/*/{CATALOGUE}") for entry in runs.glob(pattern)}
-    return sorted(other for other in found if other.resolve() != run.resolve())
+    """Return the runs below ``runs`` but ``run`` itself."""
+    return [other for other in runs_below(runs) if other.resolve() != run.resolve()]
 
 
 def reuse(cells: Iterable[Cell], run: Path, others: Iterable[Path], progress: Progress) -> list[str]:

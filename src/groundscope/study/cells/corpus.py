@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from groundscope.corpus.captions import read_captions
 from groundscope.corpus.chat import read_chat
@@ -50,10 +51,15 @@ def cells(study: Study) -> Iterator[Cell]:
     yield Cell(
         name="corpus",
         code=("corpus.chunks", *READERS[study.corpus.source]),
-        settings=study.corpus.model_dump(mode="json", exclude=set(PATHS)),
+        settings=corpus_settings(study),
         files=_hashes(study),
         work=partial(_build, study),
     )
+
+
+def corpus_settings(study: Study) -> dict[str, Any]:
+    """Return the settings that a corpus depends on, apart from what its files hold."""
+    return study.corpus.model_dump(mode="json", exclude=set(PATHS))
 
 
 def sources(study: Study) -> list[Path]:
