@@ -235,3 +235,11 @@ def test_a_box_that_any_head_would_reach_says_nothing(photographs):
     folder, _ = photographs  # every box holds a third of its picture
     with pytest.raises(AnalysisError, match="holds 33 % of the picture's positions, so that any head would reach"):
         ask(folder, threshold=0.33)
+
+
+def test_boxes_of_a_picture_of_another_size_are_not_believed(photographs):
+    folder, opened = photographs
+    Image.new("RGB", (15, 15), (6, 0, 0)).save(folder / "6.png")  # made smaller after it was labelled
+    told = json.loads(ask(folder, as_json=True))
+    assert [picture["picture"] for picture in told["pictures"]] == [0, 1, 2, 4, 7]
+    assert 6 not in opened

@@ -277,6 +277,9 @@ def inspect(
         float | None,
         typer.Option(min=0.01, max=1, help="With --image: least share of patch-to-word saliency. Default: .7."),
     ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="With --image: asked in the model's chat form; --prompt begins the answer.")
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="With --image: a page of where heads look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
 ) -> None:
@@ -295,11 +298,11 @@ def inspect(
             inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
                 threshold=0.7 if box_threshold is None else box_threshold, draws=draws, page=overlay,
-                vocabulary=vocabulary, out=out, as_json=as_json,
+                vocabulary=vocabulary, out=out, as_json=as_json, question=question,
             )
         )  # fmt: skip
         return
-    refuse_options_of_pictures(overlay=overlay, box_threshold=box_threshold)
+    refuse_options_of_pictures(overlay=overlay, box_threshold=box_threshold, question=question)
 
     from groundscope.mechanism.criteria import CriterionOptions
     from groundscope.mechanism.inspect_models import Question, inspect_subjects, subjects_of
@@ -310,10 +313,10 @@ def inspect(
     subjects = subjects_of(
         model, revision=revision, revisions=listed(revisions or ""), count=count, device=device, dtype=dtype
     )
-    question = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
+    asked = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
     progress = Progress(quiet=as_json)
     answers = []
-    for answer in inspect_subjects(subjects, question):
+    for answer in inspect_subjects(subjects, asked):
         answers.append(answer)
         if len(subjects) > 1:
             progress.say(f"{answer.subject.revision}: {answer.inspection.surprisal:.3f} nats")
@@ -335,6 +338,9 @@ def detect(
     images: Annotated[Path, typer.Option(help="A folder of photographs.")],
     boxes: Annotated[Path, typer.Option(help="COCO's instances JSON, or YOLO's data YAML beside its labels.")],
     prompt: Annotated[str, typer.Option(help="The text up to the thing's word, the same for all.")] = "This is a",
+    question: Annotated[
+        str | None, typer.Option(help="Asked in the model's chat form; --prompt begins the answer.")
+    ] = None,
     words: Annotated[str, typer.Option(help="Only these words, separated by commas.")] = "",
     at_most: Annotated[int | None, typer.Option(min=4, help="Only the first so many photographs.")] = None,
     box_threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share from inside the box.")] = 0.7,
@@ -355,7 +361,7 @@ def detect(
         detect_heads(
             model, images, boxes, prompt, listed(words), at_most=at_most, threshold=box_threshold,
             frequency=frequency, draws=draws, revision=revision, device=device, dtype=dtype, out=out,
-            vocabulary=vocabulary, as_json=as_json, progress=Progress(quiet=quiet),
+            vocabulary=vocabulary, as_json=as_json, progress=Progress(quiet=quiet), question=question,
         )
     )  # fmt: skip
 

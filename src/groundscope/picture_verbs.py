@@ -36,6 +36,7 @@ from groundscope.mechanism.picture_questions import (
     PhotographQuestion,
     PictureQuestion,
     Ready,
+    prompt_of,
     questions_of,
     ready,
 )
@@ -67,10 +68,12 @@ def inspect_image(
     vocabulary: Path | None = None,
     out: Path | None = None,
     as_json: bool = False,
+    question: str | None = None,
 ) -> str:
     """Inspect a picture and word; returns text for a terminal, or JSON. Raises an error of exit status 2 for bad input.
 
-    ``vocabulary`` is the corpus of a model of ours; none: it stands near the model. ``page`` and ``out`` are where the
+    ``question`` is put through the model's chat template, and ``prompt`` then begins the answer. ``vocabulary`` is the
+    corpus of a model of ours; none: it stands near the model. ``page`` and ``out`` are where the
     page of overlays and the table go.
     """
     if image is None or box is None:
@@ -78,17 +81,16 @@ def inspect_image(
     picture, place = open_picture(image), parse_box(box)
     _refuse_outside(place, picture)
     sight = sight_of(model, revision, device=device, dtype=dtype, vocabulary=vocabulary)
-    seeing, (question,) = ready(sight, [PictureQuestion(picture, prompt, target, place)])
+    asked = PictureQuestion(picture, prompt, target, place, question)
+    seeing, (read,) = ready(sight, [asked])
     options = BOX_CRITERION.model_copy(update={"threshold": threshold})
-    found = inspect_picture(seeing, question.prompt, options=options, causal=CausalOptions(draws=draws))
-    told = [*_as_read(sight, question, prompt, target), *inspection_lines(found, threshold=threshold)]
+    found = inspect_picture(seeing, read.prompt, options=options, causal=CausalOptions(draws=draws))
+    told = [*_as_read(sight, read, asked), *inspection_lines(found, threshold=threshold)]
     lines = "\n".join(told)
     if page is not None:
         title = f"{target} in {image.name}"
-        write_overlay_page(page, found, picture, question.patches, place, title=title, lines=lines)
-    subject = PictureSubject(
-        **_subject(model, revision, sight), image=str(image), **_asked(prompt, target, place, question)
-    )
+        write_overlay_page(page, found, picture, read.patches, place, title=title, lines=lines)
+    subject = PictureSubject(**_subject(model, revision, sight), image=str(image), **_asked(sight, read, asked))
     if out is not None:
         write_table(out / f"{INSPECT_PICTURE.name}.parquet", inspect_picture_frame(found, subject), INSPECT_PICTURE)
     if as_json:
@@ -124,16 +126,18 @@ def detect_heads(
     vocabulary: Path | None = None,
     as_json: bool = False,
     progress: Progress | None = None,
+    question: str | None = None,
 ) -> str:
     """Detect heads over photographs; returns text for a terminal, or JSON, and writes the tables into ``out``.
 
-    A photograph that cannot be read, of whose box the model sees nothing, or whose box fills so much of it that any head
-    would reach the threshold, is left out and named. Raises an error of exit status 2 for bad input, and where fewer
-    than four photographs are left.
+    A photograph that cannot be read, of whose box the model sees nothing, or whose box fills so much of it that any
+    head would reach the threshold, is left out and named. Raises an error of exit status 2 for bad input, and where
+    fewer than four photographs are left.
     """
     progress = progress or Progress(quiet=True)
     problems: list[Problem] = []
-    questions = list(islice(questions_of(photographs_of(images, boxes, problems), prompt, words), at_most))
+    photographs = photographs_of(images, boxes, problems)
+    questions = list(islice(questions_of(photographs, prompt, words, question), at_most))
     _tell(progress, "labels that could not be read", problems)
     sight = sight_of(model, revision, device=device, dtype=dtype, vocabulary=vocabulary)
     seeing = sight if isinstance(sight, PretrainedVLM) else sight.model
@@ -142,14 +146,13 @@ def detect_heads(
 
     def prompts() -> Iterator[PromptBatch]:
         with progress.task("photographs", len(questions)) as task:
-            for number, question in enumerate(questions):
-                read = _read(sight, question, number, threshold)
+            for number, one in enumerate(questions):
+                read = _read(sight, one, number, threshold)
                 if isinstance(read, Problem):
                     left_out.append(read)
                 else:
-                    about = _asked(question.prompt, question.thing.word, question.thing.box, read)
-                    asked[number] = AskedPicture(image=str(question.photograph.path), **about)
-                    yield read.prompt
+                    asked[number], prompt_batch = read
+                    yield prompt_batch
                 task.advance()
         _tell(progress, "photographs left out", left_out)
         if len(asked) < LEAST and left_out:
@@ -235,11 +238,12 @@ def _refuse_given(given: dict[str, object], why: str) -> None:
 
 
 def _read(
-    sight: PretrainedVLM | GroundedSight, question: PhotographQuestion, number: int, threshold: float
-) -> Ready | Problem:
-    file = question.photograph.path.name
+    sight: PretrainedVLM | GroundedSight, one: PhotographQuestion, number: int, threshold: float
+) -> tuple[AskedPicture, PromptBatch] | Problem:
+    file = one.photograph.path.name
     try:
-        _, (read,) = ready(sight, [question.open()], first=number)
+        asked = one.open()
+        _, (read,) = ready(sight, [asked], first=number)
     except (CorpusError, ModelError, *_UNREADABLE) as error:
         return Problem(file, 0, "photograph", str(error))
     inside = box_positions_share(read.prompt)
@@ -248,7 +252,7 @@ def _read(
             f"its box holds {100 * inside:.0f} % of the picture's positions, so that any head would reach the threshold"
         )
         return Problem(file, 0, "photograph", why)
-    return read
+    return AskedPicture(image=str(one.photograph.path), **_asked(sight, read, asked)), read.prompt
 
 
 def _tell(progress: Progress, what: str, problems: Sequence[Problem]) -> None:
@@ -258,22 +262,23 @@ def _tell(progress: Progress, what: str, problems: Sequence[Problem]) -> None:
         progress.say(f"{len(problems)} {what}")
 
 
-def _as_read(sight: PretrainedVLM | GroundedSight, question: Ready, prompt: str, target: str) -> list[str]:
-    where, pieces = f"[{len(question.patches)} positions of the picture]", question.wording.target_pieces
+def _as_read(sight: PretrainedVLM | GroundedSight, read: Ready, asked: PictureQuestion) -> list[str]:
+    where, pieces = f"[{len(read.patches)} positions of the picture]", read.wording.target_pieces
     if not isinstance(sight, PretrainedVLM):
         return [
             f"encoder   {sight.encoder.name}",
-            f"prompt    <doc> {where} {' '.join(question.wording.pieces)}",
+            f"prompt    <doc> {where} {' '.join(read.wording.pieces)}",
             f"target    {pieces[0]}",
         ]
-    read = sight.dressed(prompt).replace(sight.picture_mark, where).replace("\n", "\\n")
+    shown = prompt_of(sight, asked).replace(sight.picture_mark, where).replace("\n", "\\n")
     cut = "" if len(pieces) == 1 else f", cut into {' '.join(pieces)}: all that follows is of its first piece"
-    return [f"prompt    {read}", f"target    {target}{cut}"]
+    return [f"prompt    {shown}", f"target    {asked.target}{cut}"]
 
 
-def _asked(prompt: str, target: str, box: Box, question: Ready) -> dict:
-    place = (box.x, box.y, box.width, box.height)
-    return {"box": place, "prompt": prompt, "target": target, "target_pieces": question.wording.target_pieces}
+def _asked(sight: PretrainedVLM | GroundedSight, read: Ready, asked: PictureQuestion) -> dict:
+    place = (asked.box.x, asked.box.y, asked.box.width, asked.box.height)
+    prompt = prompt_of(sight, asked) if isinstance(sight, PretrainedVLM) else " ".join(read.wording.pieces)
+    return {"box": place, "prompt": prompt, "target": asked.target, "target_pieces": read.wording.target_pieces}
 
 
 def _subject(model: str, revision: str | None, sight: PretrainedVLM | GroundedSight) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Vision-language models through transformers' own processors: what people give, where each token's pixels are from."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from groundscope.corpus.boxes import Box
 from groundscope.errors import ModelError
@@ -79,19 +83,42 @@ def qwen2_vl():
     return hf.Qwen2VLForConditionalGeneration(config), processor
 
 
-def idefics3():
-    tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
-    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles)
-    vision = {
+TILES = {
+    "vision_config": {
         "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
         "patch_size": 8,
-    }  # fmt: skip
-    config = hf.Idefics3Config(
-        vision_config=vision, text_config={**TEXT, "model_type": "llama"}, scale_factor=2, pad_token_id=0,
-        image_token_id=words.convert_tokens_to_ids("<image>"),
+    },
+    "text_config": {**TEXT, "model_type": "llama"}, "scale_factor": 2, "pad_token_id": 0,
+}  # fmt: skip
+TILED = {"size": {"longest_edge": 96}, "max_image_size": {"longest_edge": 32}}
+
+
+def tile_words():
+    tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    words = tokenizer("<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles)
+    return words, words.convert_tokens_to_ids("<image>")
+
+
+def idefics3():
+    words, image = tile_words()
+    config = hf.Idefics3Config(**TILES, image_token_id=image)
+    processor = hf.Idefics3Processor(Idefics3ImageProcessorPil(**TILED), words, image_seq_len=4)
+    return hf.Idefics3ForConditionalGeneration(config), processor
+
+
+def smolvlm():
+    words, image = tile_words()
+    config = hf.SmolVLMConfig(**TILES, image_token_id=image)
+    # its constructor wants a video processor and num2words
+    processor = hf.SmolVLMProcessor.__new__(hf.SmolVLMProcessor)
+    vars(processor).update(
+        image_processor=SmolVLMImageProcessorPil(**TILED), tokenizer=words, chat_template=None,
+        video_processor=SimpleNamespace(num_frames=1, fps=1),
+        image_token="<image>", image_token_id=image, video_token="<video>", image_seq_len=4,
+        fake_image_token="<fake_token_around_image>", global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>",
     )  # fmt: skip
-    images = Idefics3ImageProcessorPil(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
-    return hf.Idefics3ForConditionalGeneration(config), hf.Idefics3Processor(images, words, image_seq_len=4)
+    return hf.SmolVLMForConditionalGeneration(config), processor
 
 
 FAMILIES = {
@@ -99,7 +126,8 @@ FAMILIES = {
     "llava padded": lambda: llava(pad=True),
     "llava_next": llava_next,
     "qwen2_vl": qwen2_vl,
-    "idefics3": idefics3,  # SmolVLM's processor is the same and wants num2words beside
+    "idefics3": idefics3,
+    "smolvlm": smolvlm,
 }
 
 
@@ -169,6 +197,51 @@ def test_a_question_is_read_to_its_end_and_its_word_follows(family):
         assert around == ["<|vision_start|>", "<|vision_end|>"]
 
 
+CHAT = (
+    "{{ bos_token }}{% for message in messages %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}MARK {% else %}{{ part.text }} {% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}answer:{% endif %}"
+)
+
+
+def test_a_question_goes_through_the_chat_template_and_the_prompt_begins_the_answer(family):
+    _, model = family
+    question = PictureQuestion(gradient(60, 40), "a", "dog", Box(0, 0, 20, 20), "this is")
+    model.processor.chat_template = CHAT.replace("MARK", model.picture_mark)
+    try:
+        _, (asked,) = ready(model, [question])
+    finally:
+        model.processor.chat_template = None
+    ids = asked.prompt.input_ids[0]
+    last = int(asked.prompt.scene[0].nonzero()[-1, 0])
+    behind = model.tokenizer.convert_ids_to_tokens(ids[last + 1 :].tolist())
+    assert behind[-4:] == ["this", "is", "<unk>", "a"]
+    assert int((ids == model.tokenizer.bos_token_id).sum()) == 1
+    with pytest.raises(ModelError, match="no chat template"):
+        ready(model, [question])
+
+
+@pytest.mark.parametrize("text_only", ["{{ messages[0].content + 'x' }}", "{{ raise_exception('no pictures') }}"])
+def test_a_chat_template_without_pictures_is_refused(text_only):
+    raw, processor = llava(pad=False)
+    processor.chat_template = text_only
+    with pytest.raises(ModelError, match="does not take a picture and a question"):
+        PretrainedVLM(raw.eval(), processor).answering("what is this", "a")
+
+
+def test_a_start_token_that_the_tokenizer_adds_is_not_given_twice():
+    raw, processor = llava(pad=False)
+    processor.tokenizer.backend_tokenizer.post_processor = starting(processor.tokenizer)
+    processor.chat_template = CHAT.replace("MARK", "<image>")
+    model = PretrainedVLM(raw.eval(), processor)
+    _, (asked,) = ready(model, [PictureQuestion(gradient(60, 40), "a", "dog", Box(0, 0, 20, 20), "this is")])
+    assert (asked.prompt.input_ids[0] == processor.tokenizer.bos_token_id).nonzero().flatten().tolist() == [0]
+
+
+def starting(words):
+    return TemplateProcessing(single="<s> $A", special_tokens=[("<s>", words.bos_token_id)])
+
+
 def test_prompts_that_a_processor_or_model_does_not_take_are_refused(family):
     _, model = family
     token = model.processor.image_token
@@ -188,8 +261,6 @@ def test_a_tokenizer_that_ends_its_texts_is_refused():
 
 
 def hf_ending(words):
-    from tokenizers.processors import TemplateProcessing
-
     return TemplateProcessing(single="$A <s>", special_tokens=[("<s>", words.bos_token_id)])
 
 

@@ -36,7 +36,7 @@ DETECTED_PICTURES = TableSchema(
         Column("picture", pl.Int64(), "its number, in the order of asking"),
         Column("image", pl.String(), "its file"),
         Column("box", pl.List(pl.Float64()), "x, y, width and height of the box in pixels"),
-        Column("prompt", pl.String(), "what stands before the word"),
+        Column("prompt", pl.String(), "what stands before the word, as the model is given it"),
         Column("target", pl.String(), "the word"),
         Column("target_pieces", pl.List(pl.String()), "what the model cuts it into; the first one is predicted"),
         Column("held_out", pl.Boolean(), "whether it is of the held-out half"),

@@ -70,7 +70,7 @@ def picture_prompt(
 
 
 def box_positions_share(prompt: PromptBatch) -> float:
-    """Return the share of the first prompt's picture positions that lie in the box: that of a head that looks anywhere."""
+    """Return the share of the first prompt's picture positions that lie in the box: chance, for a head."""
     scene = prompt.ground if prompt.scene is None else prompt.scene
     return float(prompt.ground[0].sum() / scene[0].sum())
 

@@ -20,7 +20,7 @@ INSPECT_PICTURE = TableSchema(
         *SUBJECT_COLUMNS,
         Column("image", pl.String(), "the picture's file"),
         Column("box", pl.List(pl.Float64()), "x, y, width and height of the box in pixels"),
-        Column("prompt", pl.String(), "what stands before the word"),
+        Column("prompt", pl.String(), "what stands before the word, as the model is given it"),
         Column("target", pl.String(), "the word"),
         Column("target_pieces", pl.List(pl.String()), "what the model cuts it into; the first one is predicted"),
         Column("name", pl.String(), "layer and head, both counted from 0"),

@@ -13,7 +13,7 @@ from groundscope.corpus.photographs import Labelled, Photograph
 from groundscope.corpus.picture_stream import picture_ids
 from groundscope.corpus.scenes import ANSWERS
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import AnalysisError, ModelError, did_you_mean
+from groundscope.errors import AnalysisError, CorpusError, ModelError, did_you_mean
 from groundscope.mechanism.inspect_picture import picture_prompt
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
@@ -31,6 +31,7 @@ class PictureQuestion:
     prompt: str  # stops right before the word
     target: str
     box: Box
+    question: str | None = None  # asked through the model's chat template; the prompt then begins the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,17 @@ class PhotographQuestion:
     photograph: Photograph
     thing: Labelled
     prompt: str
+    question: str | None = None
 
     def open(self) -> PictureQuestion:
-        """Load it; raises what Pillow raises for a file that it cannot read."""
-        return PictureQuestion(self.photograph.open(), self.prompt, self.thing.word, self.thing.box)
+        """Load it; raises what Pillow raises for a file that it cannot read, CorpusError for boxes of another one."""
+        picture, boxed = self.photograph.open(), self.photograph.size
+        if picture.size != (boxed.width, boxed.height):
+            raise CorpusError(
+                f"its boxes are of a picture of {boxed.width} x {boxed.height}, and the file holds one of "
+                f"{picture.width} x {picture.height}"
+            )
+        return PictureQuestion(picture, self.prompt, self.thing.word, self.thing.box, self.question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +89,16 @@ def ready(
     return sight.model, [_of_ours(sight, question, row, first + row) for row, question in enumerate(questions)]
 
 
+def prompt_of(model: PretrainedVLM, question: PictureQuestion) -> str:
+    """Return the whole text that a wrapped model is given, its picture's mark included."""
+    asked = question.question
+    return model.dressed(question.prompt if asked is None else model.answering(asked, question.prompt))
+
+
 def _of_pretrained(model: PretrainedVLM, question: PictureQuestion, number: int) -> Ready:
-    seen, patches = model.ask([question.picture], [question.prompt])
-    wording = word_prompt(model.tokenizer, model.dressed(question.prompt), question.target, target_pieces="sum")
+    prompt = prompt_of(model, question)
+    seen, patches = model.ask([question.picture], [prompt])
+    wording = word_prompt(model.tokenizer, prompt, question.target, target_pieces="sum")
     _refuse_other_end(model, seen, wording)
     batch = picture_prompt(
         seen.input_ids,
@@ -108,6 +123,8 @@ def _refuse_other_end(model: PretrainedVLM, seen: Seen, wording: Wording) -> Non
 
 
 def _of_ours(sight: GroundedSight, question: PictureQuestion, row: int, number: int) -> Ready:
+    if question.question is not None:
+        raise ModelError("A model of ours has no chat template: write the question's tokens into the prompt.")
     wording = spoken(sight.vocabulary, question.prompt, question.target)
     patches = sight.encoder.patches(Size(*question.picture.size))
     shown = picture_ids(np.array([row]), len(patches), sight.vocabulary)[0]
@@ -135,7 +152,7 @@ def spoken(vocabulary: Vocabulary, prompt: str, target: str) -> Wording:
 
 
 def questions_of(
-    photographs: Sequence[Photograph], prompt: str, words: Sequence[str] = ()
+    photographs: Sequence[Photograph], prompt: str, words: Sequence[str] = (), question: str | None = None
 ) -> Iterator[PhotographQuestion]:
     """Yield one question per photograph: about its largest object, of ``words`` where some are given.
 
@@ -146,7 +163,7 @@ def questions_of(
         objects = [thing for thing in photograph.objects if not words or thing.word in words]
         if objects:
             asked = True
-            yield PhotographQuestion(photograph, max(objects, key=lambda thing: thing.box.area), prompt)
+            yield PhotographQuestion(photograph, max(objects, key=lambda thing: thing.box.area), prompt, question)
     if not asked:
         shown = sorted({thing.word for photograph in photographs for thing in photograph.objects})
         hint = did_you_mean(words[0], shown) if words else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
@@ -140,6 +141,24 @@ class PretrainedVLM(PretrainedLM):
         if self.tokenizer is not None and start is not None and end is not None:  # Qwen2-VL
             token = token.join(map(str, self.tokenizer.convert_ids_to_tokens([start, end])))
         return f"{token}\n{prompt}"
+
+    def answering(self, question: str, start: str) -> str:
+        """Return ``start`` as the beginning of the answer to a question about a picture, in the model's form of a chat.
+
+        Raises ModelError where the model's processor has no chat template, or one without pictures.
+        """
+        if getattr(self.processor, "chat_template", None) is None:
+            raise ModelError("This model has no chat template: write its form of a question into the prompt yourself.")
+        said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+        try:
+            chat: str = self.processor.apply_chat_template(said, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"This model's chat template does not take a picture and a question: {error}") from None
+        tokenizer: Any = self.tokenizer
+        first = tokenizer.bos_token
+        if first and chat.startswith(first) and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+            chat = chat.removeprefix(first)  # the tokenizer puts it there itself
+        return chat + ("" if not start or chat[-1:].isspace() else " ") + start
 
     def ask(self, pictures: list[Image.Image], prompts: list[str]) -> tuple[Seen, list[Patches]]:
         """Return prompts with their pictures, and where each picture's tokens look.
