@@ -21,7 +21,7 @@ def setting(drawings):
         sprites=drawings, styles=("bright",), held_out="dark", words=6, pictures=40, side=SIDE, thing_side=(20, 30)
     )
     world = composed_world(options, PictureTestOptions(pictures=3, mismatches=2))
-    vocabulary = vocabulary_of([one.talk for one in world.training])
+    vocabulary = vocabulary_of([talk for one in world.training for talk in one.talks])
     patches = Patches.of(Size(SIDE, SIDE), [stretched(Size(SIDE, SIDE).whole, CANVAS, 8)], before=1)
     return world.tests, vocabulary, patches
 

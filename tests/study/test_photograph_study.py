@@ -90,13 +90,24 @@ def test_what_is_read_back_is_what_the_world_holds(run):
     assert corpus.tests == [drawn.test for drawn in world.tests]
     assert {test.size for test in corpus.tests} > {corpus.tests[0].size}  # photographs have different sizes
     assert tuple(corpus.categories) == world.words
-    assert corpus.chunks.shape[0] == len(world.training)
+    assert (
+        len(corpus.chunks) == len(corpus.shown) == sum(len(one.talks) for one in world.training) > len(world.training)
+    )
     for patches, test in zip(corpus.looks("vit"), corpus.tests, strict=True):
         whole = test.size.whole.corners
         assert np.nanmin(patches.corners, axis=0)[:2] == pytest.approx(whole[:2])
         assert np.nanmax(patches.corners, axis=0)[2:] == pytest.approx(whole[2:])
-    said = corpus.vocabulary.decode(corpus.chunks[0, 17:].tolist())
-    assert said[0].words in {utterance.words for utterance in world.training[0].talk}
+    row = 0
+    for number, one in enumerate(world.training):
+        for talk in one.talks:
+            patches = range(number * 16, number * 16 + 16)
+            assert corpus.chunks[row, 1:17].tolist() == [len(corpus.vocabulary) + patch for patch in patches]
+            said = corpus.vocabulary.encode(talk)
+            assert corpus.chunks[row, 17 : 17 + len(said)].tolist() == said
+            assert [word for word, is_shown in zip(world.words, corpus.shown[row], strict=True) if is_shown] == sorted(
+                one.words
+            )
+            row += 1
 
 
 def test_a_photograph_is_inspected_by_its_pixels_as_it_was_measured_by_the_bank(run):

@@ -21,7 +21,7 @@ def composed_world(options: SceneOptions, tests: PictureTestOptions) -> PictureW
         )
     return PictureWorld(
         {word: world.sprites.categories.get(word, "things") for word in world.words},
-        [Shown(scene.words, scene.talk, partial(world.render, scene)) for scene in world.scenes()],
+        [Shown(scene.words, (scene.talk,), partial(world.render, scene)) for scene in world.scenes()],
         picture_tests(world, tests),
     )
 

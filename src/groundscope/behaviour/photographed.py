@@ -98,7 +98,7 @@ def photographed_world(options: PhotographOptions, tests: PhotographTestOptions,
     return PictureWorld(
         {word: album.categories[word] for word in words},
         [
-            Shown(tuple(word for word in one.words if word in words), one.photograph.talk, one.photograph.open)
+            Shown(tuple(word for word in one.words if word in words), one.photograph.talks, one.photograph.open)
             for one in trained
         ],
         drawn,
@@ -131,7 +131,9 @@ class _Chooser:
     def sentences(self) -> tuple[str, ...]:
         """The sentences whose every word and speaker is heard in training."""
         heard = {word for one in self.album.trained for word in one.said}
-        speakers = {utterance.speaker for one in self.album.trained for utterance in one.photograph.talk}
+        speakers = {
+            utterance.speaker for one in self.album.trained for talk in one.photograph.talks for utterance in talk
+        }
         usable = tuple(
             sentence
             for sentence in self.options.sentences
@@ -244,12 +246,13 @@ def _proportions(box: Box) -> float:
 
 
 def _about(album: Album, chooser: _Chooser, drawn: Sequence[DrawnTest]) -> list[str]:
-    talked = [one for one in album.seen if one.photograph.talk]
+    talked = [one for one in album.seen if one.photograph.talks]
     silent = len(album.seen) - len(talked)
     new = sum(one.test.held_out for one in drawn)
     lines = [
         f"{len(album.seen)} photographs with boxes: {len(album.trained)} in training, "
-        f"{len(talked) - len(album.trained)} held out, {silent} that nobody talks about.",
+        f"{len(talked) - len(album.trained)} held out, {silent} that nobody talks about. "
+        f"{sum(len(one.photograph.talks) for one in album.trained)} captions and dialogues to learn from.",
         f"Words: {', '.join(chooser.words)}. Tests: {len(drawn) - new} on seen photographs, {new} on new ones.",
     ]
     if unused := [one for one in chooser.options.sentences if one not in chooser.sentences]:

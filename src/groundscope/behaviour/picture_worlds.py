@@ -57,10 +57,13 @@ class DrawnTest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the training: which words' things it shows, and what is said about it."""
+    """A picture of the training: which words' things it shows, and what is said about it, in one talk or several.
+
+    Each talk is read by itself behind the picture: what one person says would else foretell what another says.
+    """
 
     words: tuple[str, ...]
-    talk: tuple[Utterance, ...]
+    talks: tuple[tuple[Utterance, ...], ...]
     draw: Draw
 
 

@@ -105,8 +105,8 @@ class Album:
         self.problems: list[Problem] = []
         photographs = _one_of_each(_boxed(options, self.problems), self.problems)
         self.forms = _forms(photographs, options.say)
-        talk = _talk(options, {one.key for one in photographs if one.key is not None}, self.problems)
-        self.seen = tuple(self._seen(replace(one, talk=talk.get(one.key or "", ()))) for one in photographs)
+        talks = _talks(options, {one.key for one in photographs if one.key is not None}, self.problems)
+        self.seen = tuple(self._seen(replace(one, talks=talks.get(one.key or "", ()))) for one in photographs)
         if not self.trained:
             raise CorpusError(self._nothing_said(photographs))
 
@@ -162,7 +162,7 @@ class Album:
             )
 
     def _seen(self, photograph: Photograph) -> Seen:
-        said = frozenset(word for utterance in photograph.talk for word in utterance.words)
+        said = frozenset(word for talk in photograph.talks for utterance in talk for word in utterance.words)
         named = {name: _said_form(self.forms.get(name, ()), said) for name in {one.name for one in photograph.objects}}
         draw = generator(self.options.seed, f"held out {photograph.name}").random()
         return Seen(
@@ -170,11 +170,11 @@ class Album:
             tuple((word, thing) for thing in photograph.objects if (word := named[thing.name]) is not None),
             frozenset(form for name in named for form in self.forms.get(name, (last_word(name),))),
             said,
-            bool(photograph.talk) and draw >= self.options.held_out,
+            bool(photograph.talks) and draw >= self.options.held_out,
         )
 
     def _nothing_said(self, photographs: Sequence[Photograph]) -> str:
-        if any(one.photograph.talk for one in self.seen):
+        if any(one.photograph.talks for one in self.seen):
             return "All photographs that are talked about are held out of training. Lower `held_out`."
         return (
             f"The captions and dialogues speak of none of the {len(photographs)} photographs, such as "
@@ -209,13 +209,13 @@ def _one_of_each(photographs: Iterable[Photograph], problems: list[Problem]) -> 
     return list(kept.values())
 
 
-def _talk(options: PhotographOptions, wanted: Collection[str], problems: list[Problem]) -> dict[str, Talk]:
-    """Key -> what is said: the dialogue, then the captions."""
+def _talks(options: PhotographOptions, wanted: Collection[str], problems: list[Problem]) -> dict[str, tuple[Talk, ...]]:
+    """Key -> what is said: the dialogue, then each caption."""
     dialogues = dialogues_by_picture(
         options.dialogues, wanted, options.dialogue, problems, say_caption=options.say_caption
     )
     captions = captions_of(options.captions, wanted, options.dialogue, problems)
-    return {key: dialogues.get(key, ()) + captions.get(key, ()) for key in wanted}
+    return {key: (*([dialogues[key]] if key in dialogues else ()), *captions.get(key, ())) for key in wanted}
 
 
 def _forms(photographs: Sequence[Photograph], say: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

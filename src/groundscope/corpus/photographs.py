@@ -44,7 +44,8 @@ class Photograph:
     objects: tuple[Labelled, ...]
     key: str | None = None
     """By which captions and dialogues name it, see `picture_key`."""
-    talk: tuple[Utterance, ...] = ()
+    talks: tuple[tuple[Utterance, ...], ...] = ()
+    """What is said about it: each caption, and a dialogue, by itself."""
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """What is said about photographs: COCO's captions and Visual Dialog's dialogues, by the picture that they are about.
 
-All of it is speech (LAN): the photograph itself is the scene. A dialogue's own caption describes what the photograph
-shows, so that it is left out unless it is asked for.
+All of it is speech (LAN): the photograph itself is the scene. Each caption is a talk of its own, as a dialogue is. A
+dialogue's own caption describes what the photograph shows, so that it is left out unless it is asked for.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -21,9 +21,9 @@ _OWN_PICTURES = "2018"  # val2018 and test2018 of Visual Dialog are about pictur
 
 def captions_of(
     paths: Sequence[Path], wanted: Collection[str], options: DialogueOptions, problems: list[Problem]
-) -> dict[str, Talk]:
+) -> dict[str, list[Talk]]:
     """Return all captions of each picture whose key (`photographs.picture_key`) is wanted, said by who answers."""
-    said: dict[str, list[Utterance]] = {}
+    said: dict[str, list[Talk]] = {}
     for path in paths:
         with open_inside(path, ".json") as found:
             problems += found.problems
@@ -31,8 +31,8 @@ def captions_of(
                 for image, text in caption_rows(file, problems):
                     words = words_of(text, fold_case=options.fold_case)
                     if words and (key := numbered(image)) in wanted:
-                        said.setdefault(key, []).append(Utterance(options.answer, Channel.LAN, words, "main", 0))
-    return {key: tuple(talk) for key, talk in said.items()}
+                        said.setdefault(key, []).append((Utterance(options.answer, Channel.LAN, words, "main", 0),))
+    return said
 
 
 def dialogues_by_picture(

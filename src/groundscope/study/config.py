@@ -74,7 +74,7 @@ class _Pictures(Record):
     """What all pictures have in common: frozen vision encoders see them, and each model is trained with each."""
 
     encoders: dict[str, EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
-    length: int = Field(default=112, ge=16, description="tokens per chunk: one picture and talk about it")
+    length: int = Field(default=112, ge=16, description="tokens per chunk: a picture and talk about it")
     criterion: CriterionOptions = Field(
         default=CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9)),
         description="which heads aggregate: the share of patch-to-word saliency that comes from inside the box",

@@ -1,7 +1,7 @@
 """Cells `corpus` and `words` of a study of pictures: what is shown and said, as each encoder sees it.
 
 The corpus folder holds all that later cells ask of the pictures' world: `vocabulary.json`, `words.json` (word ->
-category), `chunks.npy` (one picture and its talk per row), `shown.npy` (which words' things each picture shows),
+category), `chunks.npy` (a picture and talk about it per row), `shown.npy` (which words' things that picture shows),
 `tests.json`, `problems.parquet` and, per encoder, a bank of features of the training's pictures and one of the tests',
 and where its positions look in each test's picture. `encoders.json` says what each encoder is; `shown/NUMBER.jpg` are
 the few pictures of tests that the page shows.
@@ -73,13 +73,13 @@ class PictureCorpus:
         self.categories: Mapping[str, str] = read_json(self.folder / "words.json")
 
     @cached_property
-    def chunks(self) -> Int[np.ndarray, "picture length"]:
-        """One picture and its talk per row."""
+    def chunks(self) -> Int[np.ndarray, "talk length"]:
+        """A picture and talk about it per row."""
         return np.load(self.folder / "chunks.npy")
 
     @cached_property
-    def shown(self) -> Bool[np.ndarray, "picture word"]:
-        """Which words' things each picture shows."""
+    def shown(self) -> Bool[np.ndarray, "talk word"]:
+        """Which words' things the picture of each row shows."""
         return np.load(self.folder / "shown.npy")
 
     @cached_property
@@ -151,13 +151,17 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
 
 def _keep_talk(world: PictureWorld, positions: int, length: int, folder: Path) -> dict[str, str]:
     """Write everything but features; return its digests."""
-    talks = [one.talk for one in world.training]
+    talks = [talk for one in world.training for talk in one.talks]
+    pictures = [number for number, one in enumerate(world.training) for _ in one.talks]
     vocabulary = vocabulary_of(talks)
     vocabulary.save(folder / "vocabulary.json")
     write_json(folder / "words.json", dict(world.categories))
     write_json(folder / "tests.json", [drawn.test.model_dump(mode="json") for drawn in world.tests])
-    _save(folder / "chunks.npy", picture_chunks(talks, positions, vocabulary, length))
-    _save(folder / "shown.npy", np.array([[word in one.words for word in world.words] for one in world.training]))
+    _save(folder / "chunks.npy", picture_chunks(talks, pictures, positions, vocabulary, length))
+    _save(
+        folder / "shown.npy",
+        np.array([[word in one.words for word in world.words] for one in world.training])[pictures],
+    )
     problems = [{"file": one.file, "line": one.line, "what": one.what, "why": one.why} for one in world.problems]
     write_table(folder / "problems.parquet", PROBLEMS.frame(problems), PROBLEMS)
     files = {CHUNKS: "chunks.npy", "shown": "shown.npy", "tests": "tests.json", "words": "words.json"}
