@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from groundscope.corpus.boxes import Box
 from groundscope.corpus.photographs import Photograph, read_coco, read_yolo
+from groundscope.corpus.picture_files import pictures_in
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import AnalysisError, CorpusError, ModelError
 from groundscope.mechanism.causal import CausalOptions
@@ -199,9 +200,10 @@ def photographs_of(images: Path, boxes: Path, problems: list[Problem]) -> list[P
     """Read photographs with COCO's instances JSON, or with YOLO's YAML and the labels in its folder."""
     if not boxes.is_file():
         raise CorpusError(f"There is no file {boxes}.")
+    pictures = pictures_in([images], problems)
     if boxes.suffix in (".yaml", ".yml"):
-        return read_yolo(images, boxes.parent, boxes, problems)
-    return read_coco(images, boxes, problems)
+        return read_yolo(pictures, [boxes.parent], boxes, problems)
+    return read_coco(pictures, [boxes], problems)
 
 
 def open_picture(path: Path) -> Image.Image:

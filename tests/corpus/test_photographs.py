@@ -9,7 +9,9 @@ from PIL import Image
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.inpainting import Inpainter
-from groundscope.corpus.photographs import crop_swap, object_named, read_coco, read_yolo, with_captions
+from groundscope.corpus.photographs import object_named, picture_key, read_coco, read_yolo
+from groundscope.corpus.picture_files import pictures_in
+from groundscope.corpus.repainting import crop_swap
 from groundscope.errors import CorpusError
 
 
@@ -30,7 +32,8 @@ def folder(tmp_path):
 
 def test_yolo_and_coco_say_the_same(folder):
     problems = []
-    first, second = read_yolo(folder / "images", folder / "labels", folder / "names.yaml", problems)
+    pictures = pictures_in([folder / "images"], problems)
+    first, second = read_yolo(pictures, [folder / "labels"], folder / "names.yaml", problems)
     assert [(thing.word, thing.box) for thing in first.objects] == [
         ("dog", Box(15, 10, 30, 20)),
         ("light", Box(0, 0, 12, 8)),
@@ -39,7 +42,7 @@ def test_yolo_and_coco_say_the_same(folder):
     assert [problem.line for problem in problems] == [3, 4]
     instances = {
         "images": [{"id": n, "file_name": f"{n:012d}.png", "width": 60, "height": 40} for n in (1, 2, 3)],
-        "categories": [{"id": 18, "name": "dog"}, {"id": 10, "name": "traffic light"}],
+        "categories": [{"id": 18, "name": "dog", "supercategory": "animal"}, {"id": 10, "name": "traffic light"}],
         "annotations": [
             {"image_id": 1, "category_id": 18, "bbox": [15, 10, 30, 20], "iscrowd": 0},
             {"image_id": 1, "category_id": 10, "bbox": [0, 0, 12, 8]},
@@ -50,8 +53,10 @@ def test_yolo_and_coco_say_the_same(folder):
     }
     (folder / "instances.json").write_text(json.dumps(instances))
     problems.clear()
-    again, empty = read_coco(folder / "images", folder / "instances.json", problems)
-    assert again.objects == first.objects
+    again, empty = read_coco(pictures, [folder / "instances.json"], problems)
+    assert [(thing.name, thing.box) for thing in again.objects] == [(thing.name, thing.box) for thing in first.objects]
+    assert [thing.category for thing in again.objects] == ["animal", "things"]
+    assert (again.key, first.key) == ("COCO 1", "COCO 1")
     assert not empty.objects
     assert [problem.what for problem in problems] == ["annotation 4"]
     assert object_named(first, "dog").box.area == 600
@@ -59,18 +64,10 @@ def test_yolo_and_coco_say_the_same(folder):
         object_named(first, "doge")
 
 
-def test_captions_find_their_photographs(folder):
-    problems = []
-    photographs = read_yolo(folder / "images", folder / "labels", folder / "names.yaml", problems)
-    rows = [
-        {"image_id": 2, "caption": "A dog."},
-        {"image_id": 2, "caption": "The dog sits"},
-        {"image_id": 9, "caption": "x"},
-    ]
-    (folder / "captions.json").write_text(json.dumps({"annotations": rows}))
-    (found,) = with_captions(photographs, folder / "captions.json", problems)
-    assert found.path.stem.endswith("2")
-    assert [" ".join(utterance.words) for utterance in found.talk] == ["a dog", "the dog sits"]
+def test_a_picture_is_known_by_its_number():
+    assert picture_key("train2014/COCO_train2014_000000000139.jpg") == picture_key("000000000139.jpg") == "COCO 139"
+    assert picture_key("VisualDialog_val2018_000000000139.jpg") == "VisualDialog 139"
+    assert picture_key("garden.jpg") is None
 
 
 def test_a_swapped_crop_changes_its_box_and_nothing_else():
@@ -106,20 +103,22 @@ def test_inpainting_paints_the_box_alone_and_says_what_is_missing():
 
 
 @pytest.mark.real
-def test_real_photographs_have_the_boxes_and_captions_that_are_there(real_data, tmp_path):
+def test_real_photographs_have_the_boxes_that_are_there_in_a_folder_and_in_the_archive(real_data, tmp_path):
     with tarfile.open(real_data / "vision.tar") as archive:
         wanted = [m for m in archive if "coco128/object_detection" in m.name or "coco128/images/val" in m.name]
         archive.extractall(tmp_path, wanted, filter="data")
-        captions = archive.extractfile("vision/coco_captions/captions_val2017.json")
-        assert captions is not None
-        (tmp_path / "captions.json").write_bytes(captions.read())
-    root, problems = tmp_path / "vision/coco128", []
-    labels = root / "object_detection/labels/val2017"
-    photographs = read_yolo(root / "images/val2017", labels, root / "object_detection/config.yaml", problems)
-    assert not problems
+    found = []
+    for root in (tmp_path / "vision/coco128", real_data / "vision.tar/vision/coco128"):
+        problems, boxes = [], root / "object_detection"
+        pictures = pictures_in([root / "images/val2017"], problems)
+        photographs = read_yolo(pictures, [boxes / "labels/val2017"], boxes / "config.yaml", problems)
+        assert not problems
+        found.append([(one.name, one.size, one.objects, one.key) for one in photographs])
+    assert found[0] == found[1]
+    labels = tmp_path / "vision/coco128/object_detection/labels/val2017"
     lines = sum(len(file.read_text().splitlines()) for file in labels.glob("*.txt"))
-    assert sum(len(photograph.objects) for photograph in photographs) == lines
-    assert len(photographs) == 128 == len(with_captions(photographs, tmp_path / "captions.json", problems))
-    for photograph in photographs:
-        for thing in photograph.objects:
-            assert thing.box.overlap(photograph.size.whole) > 0
+    assert len(found[0]) == 128
+    assert sum(len(objects) for _, _, objects, _ in found[0]) == lines
+    for _, size, objects, _ in found[0]:
+        for thing in objects:
+            assert thing.box.overlap(size.whole) > 0

@@ -80,14 +80,14 @@ def test_a_scene_is_a_function_of_its_name_and_the_options(world):
 def test_a_chunk_is_a_picture_and_its_talk(world):
     scenes = list(world.scenes())[:4]
     vocabulary = vocabulary_of([scene.talk for scene in scenes])
-    chunks = picture_chunks([scene.talk for scene in scenes], 5, vocabulary, 40)
+    chunks = picture_chunks([scene.talk for scene in scenes], range(len(scenes)), 5, vocabulary, 40)
     assert chunks.shape == (4, 40)
     assert chunks[2, :6].tolist() == [0, *(len(vocabulary) + 10 + k for k in range(5))]
     said = vocabulary.encode(scenes[2].talk)[:34]
     assert chunks[2, 6 : 6 + len(said)].tolist() == said
     assert (chunks[2, 6 + len(said) :] == vocabulary.document_id).all()
     with pytest.raises(CorpusError, match="no room for talk"):
-        picture_chunks([scene.talk for scene in scenes], 40, vocabulary, 44)
+        picture_chunks([scene.talk for scene in scenes], range(len(scenes)), 40, vocabulary, 44)
 
 
 def test_what_cannot_be_shown_is_refused(drawings, tmp_path):

@@ -365,7 +365,7 @@ def looking(browser: Any, plain_run: Path, tmp_path_factory: pytest.TempPathFact
             "width": 20,
             "height": 10,
             "box": [1, 2, 8, 9],
-            "patches": [0, 0, 10, 10, 10, 0, 20, 10],
+            "patches": [0, 0, 10 + picture, 10, 10 + picture, 0, 20, 10],  # each picture is cut by itself
             "jpeg": base64.b64encode(pixels.getvalue()).decode(),
         }
         for picture, word in enumerate(("dog", "cup"))
@@ -414,5 +414,7 @@ def test_heads_are_painted_over_pictures(looking: Any) -> None:
     looking.execute_script("document.getElementById('looks-tiles').focus()")
     looking.switch_to.active_element.send_keys("\ue014")  # right arrow
     assert "surprisal of “cup” 2.00 nats" in run(looking, readout)
+    widths = f"return {rectangles}.map((one) => one.getAttribute('width'))"
+    assert run(looking, widths)[:2] == ["11", "9"]
     loaded = "const [image] = document.querySelectorAll('#looks-tiles image'); return image.getBBox().width"
     assert run(looking, loaded) == 20

@@ -12,6 +12,7 @@ from groundscope.report.run import open_run
 from groundscope.tables import write_table
 
 WHO = {"arch": "vlm.dino", "seed": 42, "tokens_seen": 0, "weight_hash": "h"}
+CORNERS = [[0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]]
 RANDOM = np.random.default_rng(0)
 
 
@@ -43,7 +44,7 @@ def shown(picture):
         "width": 20,
         "height": 20,
         "box": [2.0, 3.0, 9.0, 10.0],
-        "patches": np.ravel([[0, 0, 10, 10], [10, 0, 20, 10], [0, 10, 10, 20], [10, 10, 20, 20]]).tolist(),
+        "patches": ((1 + picture) * np.ravel(CORNERS)).tolist(),  # pictures of different sizes
         "jpeg": base64.b64encode(b"12345678").decode(),
     }
 
@@ -64,6 +65,7 @@ def test_maps_come_back_from_their_bytes(run):
     model = data["models"]["vlm.dino"]
     assert (data["order"], model["steps"], data["threshold"]) == ([0, 7], [0, 9], 0.7)
     assert (model["layers"], model["heads"]) == ([0, 0, 0, 1, 1, 1], [None, 0, 1, None, 0, 1])
+    assert model["patches"] == [CORNERS, (8 * np.array(CORNERS)).tolist()]
     maps = model["maps"][1][1]  # step 9, picture 7
     values = np.frombuffer(base64.b64decode(maps["bytes"]), np.uint8).reshape(6, 4)
     asked = np.array([row["saliency_nats"] for row in rows if row["step"] == 9 and row["picture"] == 7])

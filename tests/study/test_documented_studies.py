@@ -31,6 +31,12 @@ def test_what_a_page_shows_of_a_study_file_is_valid(page: Path, block: str, tmp_
     assert "is valid" in next(describe(load_study(tmp_path / "study.yaml")))
 
 
+@pytest.mark.parametrize("file", sorted(ROOT.glob("studies/*.yaml")), ids=lambda file: file.stem)
+def test_every_study_that_is_shipped_is_valid(file: Path) -> None:
+    if isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict):  # else it is a study's contexts
+        assert "is valid" in next(describe(load_study(file)))
+
+
 def test_the_readme_shows_the_models_and_the_corpus_of_the_study_it_names() -> None:
     (block,) = shown(ROOT / "README.md")
     readme = yaml.safe_load(block)

@@ -100,7 +100,7 @@ def test_a_training_that_begins_anew_writes_everything_again(tmp_path: Path) -> 
     assert disk_needs(study, tmp_path, anew={name})[name].checkpoints == steps
 
 
-@pytest.mark.parametrize("file", [None, "studies/scenes-small.yaml"])
+@pytest.mark.parametrize("file", [None, "studies/scenes-small.yaml", "studies/photographs-small.yaml"])
 def test_memory_is_that_of_the_largest_training(file: str | None, tmp_path: Path) -> None:
     settings = () if file else SMALL
     study = load_study(Path(__file__).parents[2] / file if file else None, settings)
@@ -137,8 +137,9 @@ def test_trainings_without_cooccurrence_are_counted(tmp_path: Path) -> None:
     assert sorted({need.checkpoints for need in needs.values()}) == [1, 3]
 
 
-def test_trainings_with_each_encoder_are_counted(tmp_path: Path) -> None:
-    study = load_study(Path(__file__).parents[2] / "studies/scenes-small.yaml")
+@pytest.mark.parametrize("name", ["scenes-small", "photographs-small"])
+def test_trainings_with_each_encoder_are_counted(name: str, tmp_path: Path) -> None:
+    study = load_study(Path(__file__).parents[2] / f"studies/{name}.yaml")
     needs = disk_needs(study, tmp_path)
     assert set(needs) == {f"train/vlm.{encoder}/seed-{seed}" for encoder in ("dino", "random") for seed in (42, 142)}
     settings = study.models["vlm"]
@@ -146,7 +147,7 @@ def test_trainings_with_each_encoder_are_counted(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     vocabulary = Vocabulary.from_counts(documents=1, speakers={}, words={("dog", Channel.ENV): 1})
     vocabulary.save(tmp_path / "corpus/vocabulary.json")
-    parameters = count_parameters(model_config(settings, len(vocabulary), 80))
+    parameters = count_parameters(model_config(settings, len(vocabulary), getattr(study.corpus, "length", 0)))
     assert disk_needs(study, tmp_path)["train/vlm.dino/seed-42"].checkpoint_bytes == 4 * parameters
 
 

@@ -16,7 +16,6 @@ from groundscope.mechanism.inspect_picture import inspect_picture
 from groundscope.mechanism.picture_questions import PictureQuestion, ready, spoken
 from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
-from groundscope.study.cells import seeing_corpus
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.encoders import ENCODERS, load_encoders, read_record
 from groundscope.study.engine import run_cells
@@ -24,6 +23,7 @@ from groundscope.study.load import load_study
 from groundscope.study.plan import plan
 from groundscope.study.selection import Selection
 from groundscope.study.sight import is_ours, open_sight
+from groundscope.study.worlds import open_world
 from groundscope.tables import SCHEMAS, read_table
 
 STUDY = """
@@ -61,6 +61,10 @@ def run(drawings, tmp_path_factory):
     outcome = run_cells(plan(study, folder / "run", no_page), folder / "run", Progress(quiet=True), Selection())
     outcome.raise_if_failed()
     return folder / "run"
+
+
+def world_of(run):
+    return open_world(load_study(run.parent / "study.yaml").corpus, {})
 
 
 def test_mechanism_asks_for_checkpoints_as_in_text(run):
@@ -121,16 +125,16 @@ def test_the_criterion_is_that_of_boxes(run):
 
 
 def test_a_checkpoint_is_inspected_by_the_pixels_as_it_was_measured_by_its_bank(run):
-    study, corpus = load_study(run.parent / "study.yaml"), PictureCorpus.open(run)
-    world, tests = seeing_corpus.tests_of(study)
-    asked = tests[3]
+    corpus, drawn = PictureCorpus(run), world_of(run).tests[3]
+    asked = corpus.tests[3]
+    assert asked == drawn.test
     for encoder in ("vit", "blind"):
         sight = open_sight(run / "train" / f"vlm.{encoder}" / "seed-1", "step4")
-        question = PictureQuestion(world.render(asked.match), asked.frame, asked.word, asked.box)
+        question = PictureQuestion(drawn.match(), asked.sentence, asked.word, asked.box)
         model, (prompt,) = ready(sight, [question])
         found = inspect_picture(model, prompt.prompt)
         model.show(torch.from_numpy(corpus.bank(encoder, "tests")))
-        groups = picture_prompts(tests, corpus.vocabulary, corpus.looks(encoder, 56))
+        groups = picture_prompts(corpus.tests, corpus.vocabulary, corpus.looks(encoder))
         assert found.surprisal == pytest.approx(read_pictures(model, groups).match[3], abs=1e-5)
         assert prompt.prompt.ground.sum() == next(
             group.ground[group.numbers.tolist().index(3)].sum() for group in groups if 3 in group.numbers
@@ -138,9 +142,9 @@ def test_a_checkpoint_is_inspected_by_the_pixels_as_it_was_measured_by_its_bank(
 
 
 def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
-    world, tests = seeing_corpus.tests_of(load_study(run.parent / "study.yaml"))
-    world.render(tests[0].match).save(tmp_path / "a.png")
-    box = ",".join(str(side) for side in (tests[0].box.x, tests[0].box.y, tests[0].box.width, tests[0].box.height))
+    test, match, _ = world_of(run).tests[0]
+    match().save(tmp_path / "a.png")
+    box = ",".join(str(side) for side in (test.box.x, test.box.y, test.box.width, test.box.height))
     asked = {"revision": None, "device": "cpu", "dtype": "float32", "threshold": 0.01, "draws": 2}
     final = run / "train/vlm.vit/seed-1/checkpoints/step-00000004"
     assert is_ours(str(final))
@@ -164,7 +168,7 @@ def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
 
 
 def test_words_about_pictures_are_spoken(run):
-    vocabulary = PictureCorpus.open(run).vocabulary
+    vocabulary = PictureCorpus(run).vocabulary
     assert spoken(vocabulary, "look at the", "disc").pieces == ("<A>", "look<LAN>", "at<LAN>", "the<LAN>")
     assert spoken(vocabulary, "<Q> where<LAN> is", "the<LAN>").pieces == ("<Q>", "where<LAN>", "is<LAN>")
     with pytest.raises(ModelError, match="Did you mean 'disc<LAN>'"):
@@ -223,16 +227,16 @@ def test_lenses_read_the_tests_of_behaviour_and_end_at_what_the_model_says(run):
 
 
 def test_the_viewer_holds_what_an_inspection_of_the_same_picture_finds(run):
-    world, tests = seeing_corpus.tests_of(load_study(run.parent / "study.yaml"))
+    world = world_of(run)
     shown = read_table(run / "tables/pictures_shown.parquet", SCHEMAS["pictures_shown"]).filter(arch="vlm.vit")
     assert shown["word"].to_list() == [*world.words, *world.words[:4]]
     assert shown["held_out"].to_list() == [False] * 6 + [True] * 4
     saliency = read_table(run / "tables/picture_saliency.parquet", SCHEMAS["picture_saliency"])
     assert len(saliency) == 2 * 2 * 10 * 2 * 3  # models, checkpoints, pictures, layers, heads and all together
     number = shown["picture"][7]
-    asked = tests[number]
+    asked, match, _ = world.tests[number]
     sight = open_sight(run / "train/vlm.vit/seed-1")
-    model, (question,) = ready(sight, [PictureQuestion(world.render(asked.match), asked.frame, asked.word, asked.box)])
+    model, (question,) = ready(sight, [PictureQuestion(match(), asked.sentence, asked.word, asked.box)])
     found = inspect_picture(model, question.prompt)
     here = saliency.filter(arch="vlm.vit", step=4, picture=number)
     assert here["surprisal_nats"].to_list() == pytest.approx([found.surprisal] * 6, abs=1e-5)

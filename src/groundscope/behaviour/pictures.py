@@ -7,32 +7,26 @@ read text: the ground is the patches inside the box, the scene all patches.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
 
-from groundscope.corpus.boxes import Box, Patches
+from groundscope.behaviour.picture_worlds import PictureTest
+from groundscope.corpus.boxes import Patches
 from groundscope.corpus.picture_stream import picture_ids
-from groundscope.corpus.scenes import ANSWERS, Scene, SceneWorld
-from groundscope.corpus.utterance import Channel, Utterance
+from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.mechanism.heads import analysing
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch, group_by_length
 from groundscope.mechanism.readout import last_states, target_surprisal
 from groundscope.models.base import LanguageModel
-from groundscope.record import Record
 from groundscope.statistics.paired import sign_flip_test
 from groundscope.statistics.resampling import generator
 from groundscope.tables import CHECKPOINT_COLUMNS, Column, TableSchema
-
-FRAMES = ("look at the", "i see the", "here is the", "that is my", "i like this")
-"""Neutral sentences of the composed world; they stop right before the word."""
 
 PICTURES = TableSchema(
     "pictures",
@@ -41,8 +35,10 @@ PICTURES = TableSchema(
         *CHECKPOINT_COLUMNS,
         Column("encoder", pl.String(), "the frozen vision encoder, and whether its weights are random"),
         Column("projector", pl.String(), "how patches enter the stream: none, random (fixed) or linear (learned)"),
-        Column("style", pl.String(), "style of the drawings that the pictures are composed of"),
-        Column("held_out", pl.Boolean(), "whether the style was never shown in training"),
+        Column(
+            "style", pl.String(), "style of drawing of composed pictures; of photographs: seen or new (not in training)"
+        ),
+        Column("held_out", pl.Boolean(), "whether training showed no picture in the style, none of the photographs"),
         Column("word", pl.String(), "the word that is predicted"),
         Column("n_pictures", pl.Int64(), "pictures averaged over"),
         Column("match_nats", pl.Float64(), "surprisal where the picture holds the word's thing"),
@@ -53,62 +49,16 @@ PICTURES = TableSchema(
 )
 
 
-class PictureTestOptions(Record):
-    """How much is tested."""
-
-    pictures: int = Field(default=5, ge=1, description="test pictures per word and style")
-    mismatches: int = Field(default=2, ge=1, description="things that each test picture's box is repainted as")
-    inside: float = Field(default=0.5, gt=0, le=1, description="least share of a patch in the box to be in it")
-
-
-@dataclass(frozen=True, slots=True)
-class PictureTest:
-    """One test: the picture with the word's thing, the same with others in its place, and the sentence."""
-
-    word: str
-    style: str
-    match: Scene
-    mismatches: tuple[Scene, ...]
-    frame: str
-    box: Box
-
-
-def picture_tests(world: SceneWorld, options: PictureTestOptions) -> list[PictureTest]:
-    """Return the tests of every word in every style, shown or held out; none of their pictures is in the training.
-
-    A repainted thing is never one that the picture shows anyway, and is drawn in the same style.
-    """
-    styles = [*world.options.styles, *([world.options.held_out] if world.options.held_out else [])]
-    tests = []
-    for style in styles:
-        for word in world.words:
-            for number in range(options.pictures):
-                name = f"test-{style}-{word}-{number}"
-                match = world.scene(name, (style,), shows=word)
-                others = [other for other in world.words if other not in match.words]
-                draw = generator(world.options.seed, f"mismatch {name}")
-                chosen = [others[int(i)] for i in draw.permutation(len(others))[: options.mismatches]]
-                repainted = tuple(match.repainted(0, other) for other in chosen)
-                frame = FRAMES[number % len(FRAMES)]
-                tests.append(PictureTest(word, style, match, repainted, frame, world.box(match.things[0])))
-    return tests
-
-
-def scenes_of(tests: Sequence[PictureTest]) -> list[Scene]:
-    """Return the pictures of tests in the order of their bank: each match, followed by its mismatches."""
-    return [scene for test in tests for scene in (test.match, *test.mismatches)]
-
-
 def picture_prompts(
-    tests: Sequence[PictureTest], vocabulary: Vocabulary, patches: Patches, *, inside: float = 0.5
+    tests: Sequence[PictureTest], vocabulary: Vocabulary, looks: Sequence[Patches], *, inside: float = 0.5
 ) -> list[PromptBatch]:
     """Return the tests as prompts, one batch per length, numbered as ``tests`` are.
 
-    ``patches`` tells where the encoder's positions look; the bank holds `scenes_of` in order. Raises VocabularyError
-    for words that were never said in training.
+    ``looks`` tells where the encoder's positions look in the picture of each test; the bank holds
+    `picture_worlds.drawings` in order. Raises VocabularyError for words that were never said in training.
     """
-    positions, each = len(patches), 1 + len(tests[0].mismatches)
-    frames = [vocabulary.encode([_said(test.frame)]) for test in tests]
+    positions, each = len(looks[0]), 1 + len(tests[0].instead)
+    frames = [vocabulary.encode([test.said]) for test in tests]
     batches = []
     for length, members in group_by_length([len(frame) for frame in frames]).items():
         numbers = np.array(members)
@@ -117,9 +67,9 @@ def picture_prompts(
         ids[:, :, 1 : 1 + positions] = pictures
         ids[:, :, 1 + positions :] = np.array([frames[member] for member in members])[:, None]
         ground, scene = (np.zeros((len(members), ids.shape[2]), dtype=bool) for _ in range(2))
-        scene[:, 1 : 1 + positions] = patches.looks_somewhere
         for row, member in enumerate(members):
-            ground[row, 1 : 1 + positions] = patches.inside(tests[member].box, inside)
+            scene[row, 1 : 1 + positions] = looks[member].looks_somewhere
+            ground[row, 1 : 1 + positions] = looks[member].inside(tests[member].box, inside)
         batches.append(
             PromptBatch(
                 torch.from_numpy(ids[:, 0]),
@@ -164,35 +114,35 @@ def read_pictures(model: LanguageModel, groups: Sequence[PromptBatch], *, budget
 def pictures_table(
     readings: PictureReadings,
     tests: Sequence[PictureTest],
-    held_out: str | None,
     identity: Mapping[str, Any],
 ) -> pl.DataFrame:
     """Return table `PICTURES`; ``identity`` holds `CHECKPOINT_COLUMNS`, encoder and projector."""
     rows = []
     for style, word, chosen in by_word(tests):
         gain = readings.mismatch[chosen] - readings.match[chosen]
-        p = sign_flip_test(gain[:, None], alternative="greater", draws=9999, rng=generator(0, f"pictures {word}"))
         rows.append(
             {
                 **identity,
                 "style": style,
-                "held_out": style == held_out,
+                "held_out": tests[int(chosen.argmax())].held_out,
                 "word": word,
                 "n_pictures": int(chosen.sum()),
                 "match_nats": float(readings.match[chosen].mean()),
                 "mismatch_nats": float(readings.mismatch[chosen].mean()),
                 "gain_nats": float(gain.mean()),
-                "p": float(p[0]),
+                "p": exchange_p(gain),
             }
         )
     return PICTURES.frame(rows)
+
+
+def exchange_p(gain: Float[np.ndarray, " test"]) -> float:
+    """Return the one-sided p of a gain of zero over pictures: exact up to 12 of them, else by 9,999 draws."""
+    draws = generator(0, "pictures")
+    return float(sign_flip_test(gain[:, None], alternative="greater", draws=9999, rng=draws)[0])
 
 
 def by_word(tests: Sequence[PictureTest]) -> list[tuple[str, str, Bool[np.ndarray, " test"]]]:
     """Return (style, word, which tests are theirs), in the order of the tests."""
     keys = [(test.style, test.word) for test in tests]
     return [(*key, np.array([k == key for k in keys])) for key in dict.fromkeys(keys)]
-
-
-def _said(frame: str) -> Utterance:
-    return Utterance(ANSWERS, Channel.LAN, tuple(frame.split()), "main", 0)

@@ -21,6 +21,7 @@ from groundscope.record import Record
 
 SPEAKER = r"^[^\s<>]+$"
 _VISPRO = (".jsonlines", ".jsonl")
+DIALOGUES = (".json", *_VISPRO)
 
 
 class DialogueOptions(Record):
@@ -50,29 +51,43 @@ def read_dialogues(paths: Sequence[Path], options: DialogueOptions) -> Iterator[
     a file that breaks off gives its dialogues up to there. Raises CorpusError when a path is missing or holds no such
     file.
     """
-    with open_sources(paths, (".json", *_VISPRO)) as sources:
+    with open_sources(paths, DIALOGUES) as sources:
         for problem in sources.problems:
             yield Document(problem.file, problem.file, (), (problem,), 0)
         for file in sources.files:
-            read = _vispro if file.name.lower().endswith(_VISPRO) else _visdial
-            yield from read(file, options)
+            yield from (document for _, document in dialogues_of(file, options))
 
 
-def _visdial(file: SourceFile, options: DialogueOptions) -> Iterator[Document]:
+def dialogues_of(file: SourceFile, options: DialogueOptions) -> Iterator[tuple[str, Document]]:
+    """Yield each dialogue of a file behind what the file says of its picture: its number, or its file's name.
+
+    What is no dialogue, and holds the file's problems alone, stands behind an empty name.
+    """
+    read = _vispro if file.name.lower().endswith(_VISPRO) else _visdial
+    yield from read(file, options)
+
+
+def split_of(file: SourceFile) -> str:
+    """Return which part of Visual Dialog a file is (``train``, ``val2018``, ...), empty where it does not say."""
+    return "" if file.name.lower().endswith(_VISPRO) else str(next(_items(file, "split", []), ""))
+
+
+def _visdial(file: SourceFile, options: DialogueOptions) -> Iterator[tuple[str, Document]]:
     problems: list[Problem] = []
     questions, answers = (list(_items(file, f"data.{kind}.item", problems)) for kind in ("questions", "answers"))
     count = 0
     for count, dialogue in enumerate(_items(file, "data.dialogs.item", problems), start=1):
         what = f"dialogue {count}"
         turns, wrong = _turns(dialogue, questions, answers)
-        image = dialogue.get("image_id", count) if isinstance(dialogue, dict) else count
+        picture = dialogue.get("image_id", "") if isinstance(dialogue, dict) else ""
         found = [Problem(file.name, 0, what, why) for why in wrong]
-        yield _document(file, f"{file.name}#{image}", turns, found, options)
+        name = f"{file.name}#{count if picture == '' else picture}"
+        yield str(picture), _document(file, name, turns, found, options)
     if not count and not problems:
         why = "it holds no data.dialogs, so it is no file of Visual Dialog"
         problems.append(Problem(file.name, 0, "file", why))
     if problems:
-        yield Document(file.name, file.collection, (), tuple(dict.fromkeys(problems)), 0)
+        yield "", Document(file.name, file.collection, (), tuple(dict.fromkeys(problems)), 0)
 
 
 def _turns(dialogue: Any, questions: list[Any], answers: list[Any]) -> tuple[list[_Turn], list[str]]:
@@ -104,15 +119,15 @@ def _items(file: SourceFile, prefix: str, problems: list[Problem]) -> Iterator[A
         problems.append(Problem(file.name, 0, "file", f"it cannot be read further: {' '.join(str(error).split())}"))
 
 
-def _vispro(file: SourceFile, options: DialogueOptions) -> Iterator[Document]:
+def _vispro(file: SourceFile, options: DialogueOptions) -> Iterator[tuple[str, Document]]:
     problems: list[Problem] = []
     for line, raw in _lines(file, problems):
         if not raw.strip():
             continue
-        name, turns, why = f"{file.name}#{line}", [], ""
+        name, picture, turns, why = f"{file.name}#{line}", "", [], ""
         try:
             row = json.loads(raw)
-            name = f"{file.name}#{row['doc_key']}"
+            name, picture = f"{file.name}#{row['doc_key']}", str(row.get("image_file", ""))
             turns = [
                 _Turn(speakers[0], rejoined(tokens))
                 for tokens, speakers in zip(row["sentences"], row["speakers"], strict=True)
@@ -124,9 +139,9 @@ def _vispro(file: SourceFile, options: DialogueOptions) -> Iterator[Document]:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             why = f"it is not a dialogue of VisPro ({type(error).__name__}: {error})"
         found = [Problem(file.name, line, "dialogue", why)] if why else []
-        yield _document(file, name, turns, found, options, line)
+        yield picture, _document(file, name, turns, found, options, line)
     if problems:
-        yield Document(file.name, file.collection, (), tuple(problems), 0)
+        yield "", Document(file.name, file.collection, (), tuple(problems), 0)
 
 
 def _lines(file: SourceFile, problems: list[Problem]) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from groundscope.corpus.boxes import Box
-from groundscope.corpus.photographs import repaint_inside
+from groundscope.corpus.repainting import repaint_inside
 from groundscope.errors import CorpusError
 
 PROMPT = "a photo of a {word}"

@@ -1,188 +1,142 @@
-"""Real photographs with boxes: COCO's instances JSON and YOLO's labels, with captions or dialogues about them."""
+"""Real photographs with boxes: COCO's instances JSON and YOLO's labels."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 import ijson
 import yaml
 from PIL import Image
 
 from groundscope.corpus.boxes import Box, Size
-from groundscope.corpus.captions import caption_rows
-from groundscope.corpus.running_text import words_of
-from groundscope.corpus.sources import READ_ERRORS, open_sources
-from groundscope.corpus.utterance import Channel, Problem, Utterance
+from groundscope.corpus.picture_files import open_inside
+from groundscope.corpus.sources import READ_ERRORS, SourceFile
+from groundscope.corpus.utterance import Problem, Utterance
 from groundscope.errors import CorpusError, did_you_mean
 
-_PICTURES = (".jpg", ".jpeg", ".png")
-CAPTION_SPEAKER = "A"
+_UNREADABLE = (*READ_ERRORS, SyntaxError, Image.DecompressionBombError)  # SyntaxError: Pillow's, for a broken PNG
+THINGS = "things"
+"""The kind of what is of no kind."""
+_NUMBER = re.compile(r"(\d+)$")
+VISUAL_DIALOG = "VisualDialog"
+"""How the files of the pictures begin that Visual Dialog added to COCO's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One object of a photograph: its word and its box."""
+    """One object of a photograph: its word and its box, the class that it was labelled with, and that class's kind."""
 
     word: str
     box: Box
+    name: str = ""
+    category: str = THINGS
 
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
     """One photograph: where it is, what is on it, and what is said about it."""
 
-    path: Path
+    file: SourceFile
     size: Size
     objects: tuple[Labelled, ...]
-    talk: tuple[Utterance, ...] = ()
+    key: str | None = None
+    """By which captions and dialogues name it, see `picture_key`."""
+    talks: tuple[tuple[Utterance, ...], ...] = ()
+    """What is said about it: each caption, and a dialogue, by itself."""
+
+    @property
+    def name(self) -> str:
+        """Its file's name without folder and suffix."""
+        return PurePosixPath(self.file.name).stem
 
     def open(self) -> Image.Image:
-        """Load it, in colours."""
-        with Image.open(self.path) as opened:
-            return opened.convert("RGB")
+        """Load it, in colours; raises CorpusError where it is damaged or not of the size that its boxes are for."""
+        try:
+            with _opened(self.file) as opened:
+                picture = opened.convert("RGB")
+        except _UNREADABLE as error:
+            raise CorpusError(
+                f"{self.file.name} cannot be read as a picture: {error}. Replace it or take it out."
+            ) from None
+        if Size(*picture.size) != self.size:
+            raise CorpusError(
+                f"{self.file.name} is {picture.width} x {picture.height} pixels, but its boxes are for "
+                f"{self.size.width} x {self.size.height}. Take the photograph as it was published."
+            )
+        return picture
 
 
-def read_yolo(images: Path, labels: Path, names: Path, problems: list[Problem]) -> list[Photograph]:
-    """Read a folder of photographs with YOLO's labels, ``NAME.txt`` beside or below ``labels``, sorted by name.
+def picture_key(name: str) -> str | None:
+    """Return what a file's name says of which picture it is; None where it has no number.
+
+    ``COCO_train2014_000000000139.jpg`` and ``000000000139.jpg`` are one picture. Those that Visual Dialog added to
+    COCO's (``VisualDialog_val2018_000000000139.jpg``) count by themselves.
+    """
+    stem = PurePosixPath(name).stem
+    found = _NUMBER.search(stem)
+    return numbered(found[1], VISUAL_DIALOG if stem.startswith(VISUAL_DIALOG) else "") if found else None
+
+
+def numbered(number: Any, series: str = "") -> str:
+    """Return the key of the picture of a number."""
+    return f"{series or 'COCO'} {str(number).lstrip('0') or '0'}"
+
+
+def read_yolo(
+    pictures: Sequence[SourceFile], labels: Sequence[Path], names: Path, problems: list[Problem]
+) -> list[Photograph]:
+    """Read photographs with YOLO's labels, ``NAME.txt`` below one of the ``labels``; in the order of ``pictures``.
 
     ``names`` is the data set's YAML (``names: {0: person, ...}``). A photograph without labels has no objects; a line
-    that cannot be read becomes a Problem. Raises CorpusError when there are no photographs or no names.
+    that cannot be read becomes a Problem. Raises CorpusError where there are no names, or no telling which labels are a
+    photograph's.
     """
     words = _names(names)
-    files = {path.stem: path for path in sorted(labels.rglob("*.txt"))}
+    texts = _label_texts(labels, problems)
     found = []
-    for path in _pictures(images):
-        size = _size(path, problems)
+    for file in pictures:
+        size = _size(file, problems)
         if size is None:
             continue
+        source, text = _labels_of(file, texts)
         objects = []
-        lines = files[path.stem].read_text(encoding="utf-8").splitlines() if path.stem in files else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 kind, *place = line.split()
                 x, y, width, height = map(float, place)
-                objects.append(Labelled(words[int(kind)], Box.of_yolo(x, y, width, height, size)))
+                name = words[int(kind)]
+                objects.append(Labelled(last_word(name), Box.of_yolo(x, y, width, height, size), name))
             except (ValueError, KeyError, TypeError, CorpusError) as error:
-                problems.append(Problem(str(files[path.stem].name), number, "label", f"{line!r}: {error}"))
-        found.append(Photograph(path, size, tuple(objects)))
+                problems.append(Problem(source, number, "label", f"{line!r}: {error}"))
+        found.append(Photograph(file, size, tuple(objects), picture_key(file.name)))
     return found
 
 
-def read_coco(images: Path, instances: Path, problems: list[Problem]) -> list[Photograph]:
-    """Read a folder of photographs with COCO's instances JSON (``images``, ``annotations``, ``categories``).
+def read_coco(pictures: Sequence[SourceFile], instances: Sequence[Path], problems: list[Problem]) -> list[Photograph]:
+    """Read photographs with COCO's instances JSON (``images``, ``annotations``, ``categories``), in the files' order.
 
-    Photographs that the folder does not hold are left out. Crowds (``iscrowd``) are no objects. Raises CorpusError when
-    the folder or the file cannot be read.
+    Photographs that the files do not list are left out, as are those that ``pictures`` lack. Crowds (``iscrowd``) are
+    no objects. Raises CorpusError when a file cannot be read or names none of the photographs.
     """
-    there = {path.name: path for path in _pictures(images)}
-    words = {row["id"]: _word(row["name"]) for row in _rows(instances, "categories.item")}
-    named: dict[Any, tuple[Path, Size]] = {
-        row["id"]: (there[row["file_name"]], Size(row["width"], row["height"]))
-        for row in _rows(instances, "images.item")
-        if row.get("file_name") in there
-    }
-    objects: dict[Any, list[Labelled]] = {image: [] for image in named}
-    for number, row in enumerate(_rows(instances, "annotations.item"), start=1):
-        if row.get("image_id") not in named or row.get("iscrowd"):
-            continue
-        try:
-            objects[row["image_id"]].append(Labelled(words[row["category_id"]], Box(*row["bbox"])))
-        except (KeyError, TypeError, CorpusError) as error:
-            problems.append(Problem(instances.name, 0, f"annotation {number}", f"it has no category or box: {error}"))
-    return [Photograph(path, size, tuple(objects[image])) for image, (path, size) in named.items()]
-
-
-def with_captions(
-    photographs: Sequence[Photograph], captions: Path, problems: list[Problem], *, fold_case: bool = True
-) -> list[Photograph]:
-    """Return the photographs that a caption file of COCO's kind speaks of, with their captions as speech (LAN).
-
-    A picture's number is that in its file's name (``000000000139.jpg`` is 139), as COCO names them.
-    """
-    said: dict[int, list[tuple[str, ...]]] = {}
-    with open_sources([captions], ".json") as sources:
-        for file in sources.files:
-            for image, text in caption_rows(file, problems):
-                said.setdefault(int(image), []).append(words_of(text, fold_case=fold_case))
-    found = []
-    for photograph in photographs:
-        talk = said.get(_number(photograph.path), [])
-        if talk:
-            utterances = tuple(Utterance(CAPTION_SPEAKER, Channel.LAN, words, "main", 0) for words in talk)
-            found.append(Photograph(photograph.path, photograph.size, photograph.objects, utterances))
+    there: dict[str, SourceFile] = {}
+    for file in pictures:
+        there.setdefault(PurePosixPath(file.name).name, file)
+    found = [photograph for path in instances for photograph in _coco(there, path, problems)]
+    if not found:
+        listed = ", ".join(map(str, instances))
+        raise CorpusError(
+            f"{listed} names none of the {len(pictures)} photographs, such as "
+            f"{PurePosixPath(pictures[0].name).name}. Name the boxes of these photographs."
+        )
     return found
 
 
-def crop_swap(photograph: Image.Image, box: Box, donor: Image.Image, donor_box: Box) -> Image.Image:
-    """Repaint a box with what another photograph shows in its own box, scaled to fit: a mismatch without a model.
-
-    The rest of the photograph stays, pixel by pixel.
-    """
-    left, top, right, bottom = _whole_pixels(box, photograph.size)
-    crop = donor.crop(_whole_pixels(donor_box, donor.size)).resize(
-        (right - left, bottom - top), Image.Resampling.BICUBIC
-    )
-    repainted = photograph.copy()
-    repainted.paste(crop, (left, top))
-    return repainted
-
-
-def repaint_inside(photograph: Image.Image, box: Box, painted: Image.Image) -> Image.Image:
-    """Take the box from ``painted``, a picture of the same size, and everything else from the photograph."""
-    corners = _whole_pixels(box, photograph.size)
-    repainted = photograph.copy()
-    repainted.paste(painted.crop(corners), corners[:2])
-    return repainted
-
-
-def _whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    left, top, right, bottom = box.corners.round().astype(int).tolist()
-    left, top = min(max(left, 0), size[0] - 1), min(max(top, 0), size[1] - 1)
-    return left, top, max(left + 1, min(right, size[0])), max(top + 1, min(bottom, size[1]))
-
-
-def _pictures(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _PICTURES) if folder.is_dir() else []
-    if not files:
-        raise CorpusError(f"{folder} holds no photographs ({', '.join(_PICTURES)}).")
-    return files
-
-
-def _size(path: Path, problems: list[Problem]) -> Size | None:
-    try:
-        with Image.open(path) as opened:
-            return Size(*opened.size)
-    except OSError as error:
-        problems.append(Problem(path.name, 0, "photograph", f"it cannot be read: {error}"))
-        return None
-
-
-def _names(path: Path) -> Mapping[int, str]:
-    try:
-        names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise CorpusError(f"{path} does not name YOLO's classes (names: {{0: person, ...}}): {error}") from None
-    pairs = enumerate(names) if isinstance(names, list) else names.items()
-    return {int(number): _word(str(name)) for number, name in pairs}
-
-
-def _rows(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open("rb") as stream:
-            yield from ijson.items(stream, prefix, use_float=True)
-    except (*READ_ERRORS, ijson.JSONError) as error:
-        raise CorpusError(f"{path} cannot be read as COCO's instances JSON: {error}") from None
-
-
-def _word(name: str) -> str:
+def last_word(name: str) -> str:
     """A class of several words (``traffic light``) is named by its last, which is the noun."""
-    return name.lower().split()[-1]
-
-
-def _number(path: Path) -> int:
-    digits = "".join(character for character in path.stem if character.isdigit())
-    return int(digits) if digits else -1
+    return name.split()[-1]
 
 
 def object_named(photograph: Photograph, word: str) -> Labelled:
@@ -190,5 +144,98 @@ def object_named(photograph: Photograph, word: str) -> Labelled:
     matching = [thing for thing in photograph.objects if thing.word == word]
     if not matching:
         shown = sorted({thing.word for thing in photograph.objects})
-        raise CorpusError(f"{photograph.path.name} shows no {word}: {', '.join(shown)}.{did_you_mean(word, shown)}")
+        raise CorpusError(f"{photograph.name} shows no {word}: {', '.join(shown)}.{did_you_mean(word, shown)}")
     return max(matching, key=lambda thing: thing.box.area)
+
+
+def _coco(there: Mapping[str, SourceFile], path: Path, problems: list[Problem]) -> Iterator[Photograph]:
+    classes = {
+        row["id"]: (str(row["name"]).lower(), str(row.get("supercategory") or THINGS))
+        for row in _rows(path, "categories.item")
+    }
+    named: dict[Any, tuple[SourceFile, Size]] = {}
+    for row in _rows(path, "images.item"):
+        file = there.get(PurePosixPath(str(row.get("file_name"))).name)
+        size = None if file is None else _size(file, problems)
+        if file is None or size is None:
+            continue
+        if (size.width, size.height) != (row.get("width"), row.get("height")):
+            why = f"it is {size.width} x {size.height}, its boxes are for {row.get('width')} x {row.get('height')}"
+            problems.append(Problem(file.name, 0, "photograph", why))
+            continue
+        named[row["id"]] = file, size
+    objects: dict[Any, list[Labelled]] = {image: [] for image in named}
+    for number, row in enumerate(_rows(path, "annotations.item"), start=1):
+        if row.get("image_id") not in named or row.get("iscrowd"):
+            continue
+        try:
+            name, category = classes[row["category_id"]]
+            objects[row["image_id"]].append(Labelled(last_word(name), Box(*row["bbox"]), name, category))
+        except (KeyError, TypeError, CorpusError) as error:
+            problems.append(Problem(path.name, 0, f"annotation {number}", f"it has no category or box: {error}"))
+    for image, (file, size) in named.items():
+        series = VISUAL_DIALOG if PurePosixPath(file.name).name.startswith(VISUAL_DIALOG) else ""
+        yield Photograph(file, size, tuple(objects[image]), numbered(image, series))
+
+
+def _label_texts(labels: Sequence[Path], problems: list[Problem]) -> dict[str, list[tuple[str, str]]]:
+    """Stem -> (name, text) of each file of labels that has it."""
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for path in labels:
+        with open_inside(path, ".txt") as found:
+            problems += found.problems
+            for file in found.files:
+                with file.open() as stream:
+                    text = stream.read().decode("utf-8", "replace")
+                texts.setdefault(PurePosixPath(file.name).stem, []).append((file.name, text))
+    return texts
+
+
+def _labels_of(file: SourceFile, texts: Mapping[str, list[tuple[str, str]]]) -> tuple[str, str]:
+    """The labels of a photograph: of several of its name, those in a folder of its folder's name."""
+    picture = PurePosixPath(file.name)
+    mine = texts.get(picture.stem, [])
+    if len(mine) > 1:
+        mine = [one for one in mine if PurePosixPath(one[0]).parent.name == picture.parent.name] or mine
+    if len(mine) > 1:
+        raise CorpusError(
+            f"{mine[0][0]} and {mine[1][0]} both label {picture.name}. Name the folder of labels that is meant."
+        )
+    return mine[0] if mine else ("", "")
+
+
+@contextmanager
+def _opened(file: SourceFile) -> Iterator[Image.Image]:
+    with file.open() as stream, Image.open(cast("IO[bytes]", stream)) as opened:
+        yield opened
+
+
+def _size(file: SourceFile, problems: list[Problem]) -> Size | None:
+    try:
+        with _opened(file) as opened:
+            return Size(*opened.size)
+    except _UNREADABLE as error:
+        problems.append(Problem(file.name, 0, "photograph", f"it cannot be read: {error}"))
+        return None
+
+
+def _names(path: Path) -> Mapping[int, str]:
+    try:
+        with open_inside(path, (".yaml", ".yml")) as found:
+            (file,) = found.files
+            with file.open() as stream:
+                names = yaml.safe_load(stream)["names"]
+        pairs = enumerate(names) if isinstance(names, list) else names.items()
+        return {int(number): str(name).lower() for number, name in pairs}
+    except (*READ_ERRORS, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorpusError(f"{path} does not name YOLO's classes (names: {{0: person, ...}}): {error}") from None
+
+
+def _rows(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
+    try:
+        with open_inside(path, ".json") as found:
+            for file in found.files:
+                with file.open() as stream:
+                    yield from ijson.items(stream, prefix, use_float=True)
+    except (*READ_ERRORS, ijson.JSONError) as error:
+        raise CorpusError(f"{path} cannot be read as COCO's instances JSON: {error}") from None

@@ -35,9 +35,13 @@ def picture_ids(pictures: Int[np.ndarray, "*shape"], positions: int, vocabulary:
 
 
 def picture_chunks(
-    talks: Sequence[Sequence[Utterance]], positions: int, vocabulary: Vocabulary, length: int
-) -> Int[np.ndarray, "picture length"]:
-    """Return one chunk per picture, in the order of the bank.
+    talks: Sequence[Sequence[Utterance]],
+    pictures: Sequence[int],
+    positions: int,
+    vocabulary: Vocabulary,
+    length: int,
+) -> Int[np.ndarray, "talk length"]:
+    """Return one chunk per talk, behind the picture that it is about: ``pictures`` are numbers in the bank.
 
     Raises CorpusError when a chunk has no room for words behind its picture.
     """
@@ -47,7 +51,7 @@ def picture_chunks(
             "longer or the encoder's canvas smaller."
         )
     chunks = np.full((len(talks), length), vocabulary.document_id, dtype=np.int32)
-    chunks[:, 1 : positions + 1] = picture_ids(np.arange(len(talks)), positions, vocabulary)
+    chunks[:, 1 : positions + 1] = picture_ids(np.asarray(pictures), positions, vocabulary)
     for number, talk in enumerate(talks):
         said = vocabulary.encode(talk)[: length - positions - 1]
         chunks[number, positions + 1 : positions + 1 + len(said)] = said

@@ -37,13 +37,13 @@ PICTURES_SHOWN = TableSchema(
         Column("picture", pl.Int64(), "its number"),
         Column("word", pl.String(), "the word that is predicted, and whose thing is in the box"),
         Column("sentence", pl.String(), "what is said before the word"),
-        Column("style", pl.String(), "style of its drawings"),
-        Column("held_out", pl.Boolean(), "whether training never showed the style"),
+        Column("style", pl.String(), "style of its drawings; of photographs: seen or new (not in training)"),
+        Column("held_out", pl.Boolean(), "whether training showed no picture in the style, none of the photographs"),
         Column("width", pl.Int64(), "of the picture, in pixels"),
         Column("height", pl.Int64(), "of the picture, in pixels"),
         Column("box", pl.List(pl.Float64()), "left, top, right, bottom of the box in pixels"),
         Column("patches", pl.List(pl.Float64()), "left, top, right, bottom of each patch, one patch after the other"),
-        Column("jpeg", pl.String(), "the picture as a JPEG file, base64"),
+        Column("jpeg", pl.String(), "the picture as a JPEG file, base64; may be smaller than it is"),
     ),
 )
 

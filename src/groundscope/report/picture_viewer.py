@@ -22,7 +22,10 @@ _DIGITS = 4
 
 
 def picture_data(run: Run) -> dict[str, Any]:
-    """Return what the viewer shows: pictures by number, and per model its patches, rows and maps; empty without any."""
+    """Return what the viewer shows: pictures by number, and per model its rows, its patches and maps of each picture.
+
+    Empty without any pictures.
+    """
     folder = run.folder / "tables"
     paths = [folder / f"{schema.name}.parquet" for schema in (PICTURE_SALIENCY, PICTURES_SHOWN)]
     if not all(path.is_file() for path in paths):
@@ -73,11 +76,11 @@ def _model(saliency: pl.DataFrame, pictures: pl.DataFrame, numbers: Sequence[int
     ordered = saliency.sort("step", "picture", "layer", "head", nulls_last=False)
     steps = ordered["step"].unique().sort().to_list()
     rows = ordered.filter(step=steps[0], picture=numbers[0])
-    corners = np.array(pictures["patches"][0], dtype=float).reshape(-1, 4)
+    corners = dict(pictures.select("picture", "patches").iter_rows())
     return {
         "seed": ordered["seed"][0],
         "steps": steps,
-        "patches": corners.round(2).tolist(),
+        "patches": [np.array(corners[number]).reshape(-1, 4).round(2).tolist() for number in numbers],
         "layers": rows["layer"].to_list(),
         "heads": rows["head"].to_list(),
         "maps": [

@@ -50,7 +50,7 @@ def over_words(pictures: pl.DataFrame) -> pl.DataFrame:
 
 
 def pictures_figure(run: Run, means: pl.DataFrame) -> go.Figure:
-    """Gain by repainted pictures over steps, one line per model and style; dashed: a style never seen in training."""
+    """Gain by repainted pictures over steps, one line per model and style; dashed: never seen in training."""
     figure = step_figure(run.axis, "gain by repainting (nats)")
     figure.add_hline(y=0, line=RULE)
     lines = Lines(figure, run.axis, span(means, "gain_nats", floor=0.0))

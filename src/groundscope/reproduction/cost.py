@@ -19,7 +19,7 @@ from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell, Record
 from groundscope.study.cells import ablation, one_form, seeing_train, train
 from groundscope.study.cells.corpus import PATHS
-from groundscope.study.config import ChatSource, ModelSettings, ScenesSource, Study
+from groundscope.study.config import ChatSource, ModelSettings, PicturesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
 from groundscope.training.memory import DiskNeed
@@ -96,7 +96,7 @@ def flops(model: Config, parameters: int, length: int, config: TrainConfig) -> f
 
 
 def _cells(study: Study, run: Path) -> Iterator[Cell]:
-    if isinstance(study.corpus, ScenesSource):
+    if isinstance(study.corpus, PicturesSource):
         yield from seeing_train.cells(study, run)
         return
     yield from train.cells(study, run)

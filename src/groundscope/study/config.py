@@ -1,13 +1,16 @@
 """What a study file may say: frozen models of its sections; unknown keys are refused."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groundscope.behaviour.options import AblationStudy, BehaviourOptions, OneFormStudy
-from groundscope.behaviour.pictures import PictureTestOptions
+from groundscope.behaviour.photographed import PhotographTestOptions
+from groundscope.behaviour.picture_worlds import PictureTestOptions
+from groundscope.corpus.album import FILES, PhotographOptions
 from groundscope.corpus.captions import CaptionOptions
 from groundscope.corpus.chat import ChatOptions
 from groundscope.corpus.chunks import ChunkOptions
@@ -67,19 +70,60 @@ class VisdialSource(Record):
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
 
-class ScenesSource(Record):
-    """Composed pictures and talk about them, seen through frozen vision encoders; each model is trained with each."""
+class _Pictures(Record):
+    """What all pictures have in common: frozen vision encoders see them, and each model is trained with each."""
 
-    source: Literal["scenes"]
-    scenes: SceneOptions = Field(default=SceneOptions(), description="what is shown and said")
     encoders: dict[str, EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
-    length: int = Field(default=112, ge=16, description="tokens per chunk: one picture and talk about it")
-    tests: PictureTestOptions = Field(default=PictureTestOptions(), description="pictures, repainted and not")
+    length: int = Field(default=112, ge=16, description="tokens per chunk: a picture and talk about it")
     criterion: CriterionOptions = Field(
         default=CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9)),
         description="which heads aggregate: the share of patch-to-word saliency that comes from inside the box",
     )
     cache: Path | None = Field(default=None, description="folder of features by picture hash; none: computed anew")
+
+
+class ScenesSource(_Pictures):
+    """Composed pictures and talk about them, seen through frozen vision encoders; each model is trained with each."""
+
+    source: Literal["scenes"]
+    scenes: SceneOptions = Field(default=SceneOptions(), description="what is shown and said")
+    tests: PictureTestOptions = Field(default=PictureTestOptions(), description="pictures, repainted and not")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from, as written."""
+        return () if self.scenes.sprites is None else (self.scenes.sprites,)
+
+    def moved(self, change: Callable[[Path], Path]) -> "ScenesSource":
+        """Return the same with other paths."""
+        sprites, cache = (path and change(path) for path in (self.scenes.sprites, self.cache))
+        return self.model_copy(update={"scenes": self.scenes.model_copy(update={"sprites": sprites}), "cache": cache})
+
+
+class PhotographsSource(_Pictures):
+    """Photographs with boxes and what people say of them: captions of COCO, dialogues of Visual Dialog."""
+
+    source: Literal["photographs"]
+    photographs: PhotographOptions = Field(description="where photographs, boxes and talk are, and which words count")
+    tests: PhotographTestOptions = Field(default=PhotographTestOptions(), description="which boxes, and repainted how")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from, as written."""
+        return tuple(path for kind in FILES for path in getattr(self.photographs, kind))
+
+    def moved(self, change: Callable[[Path], Path]) -> "PhotographsSource":
+        """Return the same with other paths."""
+        files = {kind: tuple(change(path) for path in getattr(self.photographs, kind)) for kind in FILES}
+        return self.model_copy(
+            update={
+                "photographs": self.photographs.model_copy(update=files),
+                "cache": self.cache and change(self.cache),
+            }
+        )
+
+
+PicturesSource = ScenesSource | PhotographsSource
 
 
 class BuiltSource(Record):
@@ -90,7 +134,7 @@ class BuiltSource(Record):
 
 
 CorpusSource = Annotated[
-    ToyWorldSource | ChatSource | JsonlSource | VisdialSource | ScenesSource | BuiltSource,
+    ToyWorldSource | ChatSource | JsonlSource | VisdialSource | ScenesSource | PhotographsSource | BuiltSource,
     Field(discriminator="source"),
 ]
 
@@ -183,8 +227,10 @@ class Study(Record):
     @model_validator(mode="after")
     def _ablatable(self) -> "Study":
         for section, models in (("ablation", self.ablated_models), ("one_form", self.one_form_models)):
-            if getattr(self, section) and isinstance(self.corpus, ScenesSource):
-                raise StudyError(f"{section}: a study of pictures (corpus.source: scenes) has none; leave it out")
+            if getattr(self, section) and isinstance(self.corpus, PicturesSource):
+                raise StudyError(
+                    f"{section}: a study of pictures (corpus.source: {self.corpus.source}) has none; leave it out"
+                )
             for name in models:
                 if name not in self.models:
                     raise StudyError(f"{section}.models: there is no model '{name}'.{did_you_mean(name, self.models)}")

@@ -11,7 +11,7 @@ from groundscope.errors import TrainingError
 from groundscope.files import read_json
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Record
-from groundscope.study.config import BuiltSource, ScenesSource, Study
+from groundscope.study.config import BuiltSource, PicturesSource, ScenesSource, Study
 from groundscope.study.paths import located
 from groundscope.training.memory import DiskNeed, size
 from groundscope.training.schedule import checkpoint_steps
@@ -33,9 +33,10 @@ class CorpusSize(NamedTuple):
 
 def corpus_size(study: Study, run: Path) -> CorpusSize:
     """Return the size of the run's corpus, else of the built one that it will copy, else what its options allow."""
-    if isinstance(study.corpus, ScenesSource):
+    if isinstance(study.corpus, PicturesSource):
         words = run / "corpus" / "vocabulary.json"
-        entries = len(Vocabulary.load(words)) if words.is_file() else COMPOSED_VOCABULARY
+        assumed = COMPOSED_VOCABULARY if isinstance(study.corpus, ScenesSource) else ASSUMED_VOCABULARY
+        entries = len(Vocabulary.load(words)) if words.is_file() else assumed
         return CorpusSize(entries, study.corpus.length, words.is_file())
     cards = [run / "corpus" / "card.json"]
     if isinstance(study.corpus, BuiltSource):
@@ -71,7 +72,7 @@ def disk_needs(study: Study, run: Path, anew: Container[str] = ()) -> Mapping[st
 
 def _trainings(study: Study) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """(cell, model, steps that are kept) of every training: with each encoder, without co-occurrence, with one form."""
-    encoders = study.corpus.encoders if isinstance(study.corpus, ScenesSource) else {}
+    encoders = study.corpus.encoders if isinstance(study.corpus, PicturesSource) else {}
     steps_of = {}
     for model in study.models:
         config = study.training_of(model)

@@ -9,7 +9,15 @@ import yaml
 from pydantic import ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
-from groundscope.study.config import BuiltSource, ChatSource, JsonlSource, ScenesSource, Study, VisdialSource
+from groundscope.study.config import (
+    BuiltSource,
+    ChatSource,
+    JsonlSource,
+    PhotographsSource,
+    ScenesSource,
+    Study,
+    VisdialSource,
+)
 from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
 
@@ -83,10 +91,8 @@ def _absolute(study: Study, folder: Path) -> Study:
             kinds = {"paths": corpus.paths, "captions": corpus.captions}
             anchors = {kind: tuple(anchored(path, folder) for path in paths) for kind, paths in kinds.items()}
             corpus = corpus.model_copy(update=anchors)
-        case ScenesSource():
-            sprites, cache = (path and anchored(path, folder) for path in (corpus.scenes.sprites, corpus.cache))
-            scenes = corpus.scenes.model_copy(update={"sprites": sprites})
-            corpus = corpus.model_copy(update={"scenes": scenes, "cache": cache})
+        case ScenesSource() | PhotographsSource():
+            corpus = corpus.moved(lambda path: anchored(path, folder))
         case BuiltSource():
             corpus = corpus.model_copy(update={"path": anchored(corpus.path, folder)})
         case _:

@@ -25,12 +25,12 @@ from groundscope.study.cells import (
     words,
 )
 from groundscope.study.cells.report import WritePage
-from groundscope.study.config import ScenesSource, Study
+from groundscope.study.config import PicturesSource, Study
 
 
 def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
     """Return the cells of ``study`` in an order in which each stands behind what it reads."""
-    if isinstance(study.corpus, ScenesSource):
+    if isinstance(study.corpus, PicturesSource):
         return _plan_of_pictures(study, run, write_page)
     measured = [*train.cells(study, run), *behaviour.cells(study, run)]
     weighed = list(behaviour.statistics_cells(study, run))

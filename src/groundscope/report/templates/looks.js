@@ -19,29 +19,29 @@
   const name = (row) => `L${model().layers[row]}H${model().heads[row]}`;
   const shade = (share) => `rgb(${FROM.map((low, at) => Math.round(low + (TOWARDS[at] - low) * share)).join(" ")})`;
 
-  function overlay(one, label, values) {
+  function overlay(one, label, values, patches) {
     const view = drawn("svg", { viewBox: `0 0 ${one.width} ${one.height}`, role: "img", "aria-label": label });
     const image = drawn("image", { href: one.src, width: one.width, height: one.height });
     view.append(image);
     if (values) {
       image.setAttribute("class", "under");
-      values.forEach((value, at) => view.append(drawn("rect", { ...rectangle(model().patches[at]), fill: shade(value / 255), class: "patch" })));
+      values.forEach((value, at) => view.append(drawn("rect", { ...rectangle(patches[at]), fill: shade(value / 255), class: "patch" })));
     }
     view.append(drawn("rect", { ...rectangle(one.box), class: "box" }));
     return view;
   }
-  function tile(one, said, values, isFound) {
+  function tile(one, said, values, isFound, patches) {
     const whole = text("div", "look", ""), under = text("p", "said", "");
     whole.classList.toggle("found", isFound);
     under.append(...said.map((line, at) => text(at ? "span" : "b", "", line)));
-    whole.append(overlay(one, said.join(", "), values), under);
+    whole.append(overlay(one, said.join(", "), values, patches), under);
     return whole;
   }
   function draw() {
     const at = Number(picture.value), step = Number(slider.value), here = model();
     const one = data.pictures[data.order[at]], maps = here.maps[step][at];
     const bytes = Uint8Array.from(atob(maps.bytes), (character) => character.charCodeAt(0));
-    const wide = here.patches.length;
+    const patches = here.patches[at], wide = patches.length;
     let rows = here.layers.map((_, row) => row).filter((row) => layer.value === "all" || here.layers[row] === Number(layer.value));
     if (rows.length > MOST) {
       const largest = rows.filter((row) => here.heads[row] !== null).sort((a, b) => maps.nats[b] - maps.nats[a]).slice(0, MOST);
@@ -52,7 +52,7 @@
       ...rows.map((row) => {
         const head = here.heads[row], isHead = head !== null;
         const said = [isHead ? name(row) : `L${here.layers[row]}, all heads`, `${percent(maps.share[row])} from the box`, `${maps.nats[row]} nats`];
-        return tile(one, said, [...bytes.subarray(row * wide, (row + 1) * wide)], isHead && maps.share[row] >= data.threshold);
+        return tile(one, said, [...bytes.subarray(row * wide, (row + 1) * wide)], isHead && maps.share[row] >= data.threshold, patches);
       }),
     );
     const found = here.heads.flatMap((head, row) => (head !== null && maps.share[row] >= data.threshold ? [name(row)] : []));

@@ -13,6 +13,7 @@ from groundscope.corpus.chat import read_chat
 from groundscope.corpus.chunks import Corpus, build_corpus
 from groundscope.corpus.dialogue import read_dialogues
 from groundscope.corpus.jsonl import read_jsonl
+from groundscope.corpus.picture_files import place_of
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
 from groundscope.corpus.walk import files_below
@@ -23,6 +24,8 @@ from groundscope.study.config import (
     BuiltSource,
     ChatSource,
     JsonlSource,
+    PhotographsSource,
+    PicturesSource,
     ScenesSource,
     Study,
     ToyWorldSource,
@@ -39,7 +42,6 @@ READERS = {
     "jsonl": ("corpus.jsonl",),
     "visdial": ("corpus.dialogue", "corpus.captions"),
     "built": (),
-    "scenes": (),  # see cells/seeing_corpus.py
 }
 PATHS = ("paths", "path", "captions")
 """Keys of a source that say where its files are; what is in them counts, not their names."""
@@ -65,7 +67,9 @@ def sources(study: Study) -> list[Path]:
             return [located(path) for path in (*study.corpus.paths, *study.corpus.captions)]
         case BuiltSource():
             return [located(study.corpus.path)]
-        case ToyWorldSource() | ScenesSource():
+        case ScenesSource() | PhotographsSource():
+            return [place_of(located(path))[0] for path in study.corpus.files]
+        case ToyWorldSource():
             return []
 
 
@@ -107,7 +111,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
         corpus = Corpus.open(folder)
         corpus.verify()
     else:
-        assert not isinstance(source, ScenesSource), "pictures have cells of their own"
+        assert not isinstance(source, PicturesSource), "pictures have cells of their own"
         provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={*PATHS, "chunks"})}
         corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
     for line in corpus.card.lines():
@@ -127,5 +131,5 @@ def _documents(study: Study, progress: Progress) -> Iterator[Document]:
             return chain(read_dialogues(files[:dialogues], study.corpus.dialogue), captions)
         case ToyWorldSource():
             return ToyWorld(study.corpus.world).documents()
-        case BuiltSource() | ScenesSource():
+        case BuiltSource() | ScenesSource() | PhotographsSource():
             raise AssertionError("a built corpus has no documents to read, and pictures have cells of their own")

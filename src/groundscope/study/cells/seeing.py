@@ -1,7 +1,7 @@
 """Cells of a study of pictures: what is measured of each checkpoint.
 
-Behaviour is match against mismatch by repainted pictures, in the tables of text (`surprisal`, `gain`) and, per style of
-drawing, in `pictures`. Mechanism is the same as in text, with the patches inside the box for the scene word.
+Behaviour is match against mismatch by repainted pictures: of what training showed in the tables of text (`surprisal`,
+`gain`), and of all in `pictures`. Mechanism is the same as in text, with the patches inside the box for the scene word.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,8 @@ from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.cooccurrence import Exposure, occurrences
 from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.measure import GAIN, SURPRISAL, gain_table
-from groundscope.behaviour.pictures import (
-    PICTURES,
-    PictureTest,
-    by_word,
-    picture_prompts,
-    pictures_table,
-    read_pictures,
-)
+from groundscope.behaviour.picture_worlds import PictureTest
+from groundscope.behaviour.pictures import PICTURES, by_word, exchange_p, pictures_table, read_pictures
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.readings import Comparison, Readings
 from groundscope.behaviour.words import WORDS, Word
@@ -32,12 +26,12 @@ from groundscope.mechanism.measure import MechanismOptions, measure
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.mechanism import final_first, heads_of, read_heads, weighed
-from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of, words_of
+from groundscope.study.cells.seeing_checkpoint import open_checkpoint
 from groundscope.study.cells.seeing_train import cells as train_cells
-from groundscope.study.cells.seeing_train import opened, points, points_at, trainings
+from groundscope.study.cells.seeing_train import points, points_at, trainings
 from groundscope.study.cells.tables import joined, kept, statistics_cell, training_cells
 from groundscope.study.cells.train import Point
-from groundscope.study.config import ScenesSource, Study
+from groundscope.study.config import PicturesSource, Study
 from groundscope.tables import read_table
 
 _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictures", "behaviour.measure")
@@ -45,7 +39,7 @@ _MEASURES = ("study.cells.seeing", "study.cells.seeing_corpus", "behaviour.pictu
 
 def cells(study: Study, run: Path) -> Iterator[Cell]:
     """Yield the cells that measure checkpoints: behaviour at all, mechanism where the study asks for it."""
-    assert isinstance(study.corpus, ScenesSource)
+    assert isinstance(study.corpus, PicturesSource)
     tested = {"tests": study.corpus.tests.model_dump(mode="json")}
     for model, encoder, seed in trainings(study):
         bank = Source("corpus", f"tests-{encoder}")
@@ -92,7 +86,7 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
 def _mechanism_options(study: Study) -> MechanismOptions:
     """The study's options of mechanism, with the criterion of pictures."""
     assert study.mechanism is not None
-    assert isinstance(study.corpus, ScenesSource)
+    assert isinstance(study.corpus, PicturesSource)
     return MechanismOptions(
         criterion=study.corpus.criterion, causal=study.mechanism.causal, compare=study.mechanism.compare
     )
@@ -101,25 +95,19 @@ def _mechanism_options(study: Study) -> MechanismOptions:
 def _behaviour(
     study: Study, run: Path, point: Point, encoder: str, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
-    source, corpus = study.corpus, PictureCorpus.open(run)
-    assert isinstance(source, ScenesSource)
-    world, tests = tests_of(study)
-    model, identity = opened(run, point, encoder, corpus)
-    patches = corpus.looks(encoder, source.scenes.side)
-    groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
-    found = read_pictures(model, groups)
+    _, corpus, model, identity, prompts = open_checkpoint(study, run, point, encoder)
+    found = read_pictures(model, prompts)
     facts = {**identity, "encoder": corpus.eye(encoder), "projector": model.config.projector}
-    words = words_of(study, corpus.words)
-    trained = np.array([test.style != source.scenes.held_out for test in tests])
-    readings, compared = _as_text(tests, trained, found.match, found.mismatch, corpus.words)
-    lan = occurrences(corpus.chunks, np.array([corpus.vocabulary.id(word, Channel.LAN) for word in corpus.words]))
+    words = corpus.words
+    readings, compared = _as_text(corpus.tests, found.match, found.mismatch, tuple(corpus.categories))
+    lan = occurrences(corpus.chunks, np.array([corpus.vocabulary.id(word.form, Channel.LAN) for word in words]))
     exposure = Exposure(*(part.astype(np.float32) for part in (corpus.shown & (lan > 0), corpus.shown, lan)))
     seen = exposure.at(point.trajectory(run).order.seen(point.step))
     who = {**identity, "direction": Direction.ENV2LAN.value}
     return kept(
         folder,
         {
-            PICTURES: pictures_table(found, tests, world.options.held_out, facts),
+            PICTURES: pictures_table(found, corpus.tests, facts),
             SURPRISAL: _surprisal_table(readings, words, who),
             GAIN: gain_table(readings, words, compared, seen, who),
         },
@@ -127,22 +115,20 @@ def _behaviour(
 
 
 def _as_text(
-    tests: list[PictureTest], trained: np.ndarray, match: np.ndarray, mismatch: np.ndarray, words: tuple[str, ...]
+    tests: list[PictureTest], match: np.ndarray, mismatch: np.ndarray, words: tuple[str, ...]
 ) -> tuple[Readings, Comparison]:
-    """Put the tests in the styles of the training into the form of text: one row per picture (context) and word."""
+    """Put the tests of what training showed into the form of text: one row per picture (context) and word."""
     place = {word: number for number, word in enumerate(words)}
     own = np.array([place[test.word] for test in tests])
     p = np.ones(len(tests))
     for _, _, chosen in by_word(tests):
-        gains = mismatch[chosen] - match[chosen]
-        signs = 1 - 2 * ((np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains))) & 1)
-        p[chosen] = (signs @ gains >= gains.sum() - 1e-12).mean()  # all exchanges of match and mismatch
+        p[chosen] = exchange_p(mismatch[chosen] - match[chosen])
     others = np.zeros((len(words), len(words)), dtype=bool)
     for test in tests:
-        for scene in test.mismatches:
-            others[place[test.word], place[scene.things[0].word]] = True
-    names = [test.match.name for test in tests]
-    rows = np.flatnonzero(trained)
+        for other in test.instead:
+            others[place[test.word], place[other]] = True
+    names = [test.name for test in tests]
+    rows = np.flatnonzero([not test.held_out for test in tests])
     readings = Readings([names[row] for row in rows], own[rows], match[rows], mismatch[rows], p[rows])
     return readings, Comparison(np.arange(len(words)), others)
 
@@ -174,14 +160,9 @@ def _mechanism(
     progress: Progress,
     upstream: Upstream,
 ) -> Digests:
-    source, corpus = study.corpus, PictureCorpus.open(run)
-    assert isinstance(source, ScenesSource)
-    _, tests = tests_of(study)
-    model, identity = opened(run, point, encoder, corpus)
-    patches = corpus.looks(encoder, source.scenes.side)
-    groups = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
-    names = {corpus.vocabulary.id(word, Channel.LAN): word for word in corpus.words}
-    found = measure(model, groups, _mechanism_options(study), identity, final=read_heads(run, final), words=names)
+    _, corpus, model, identity, prompts = open_checkpoint(study, run, point, encoder)
+    names = {corpus.vocabulary.id(word, Channel.LAN): word for word in corpus.categories}
+    found = measure(model, prompts, _mechanism_options(study), identity, final=read_heads(run, final), words=names)
     return kept(folder, found.by_schema())
 
 

@@ -1,7 +1,7 @@
 """Cells `lens/MODEL.ENCODER/seed-S/step-N` of a study of pictures: what each layer of one checkpoint says of the words.
 
-Lenses are trained on the talk about the training's pictures and read on the tests in the styles of the training, so
-that the last column is what table `surprisal` holds.
+Lenses are trained on the talk about the training's pictures and read on the tests of what training showed, so that
+the last column is what table `surprisal` holds.
 """
 
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from groundscope.behaviour.pictures import picture_prompts
 from groundscope.mechanism.lens_study import fit_lenses, read_lenses
+from groundscope.mechanism.picture_saliency import of_numbers
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.lens import earlier_lenses, joining, keep_lenses
-from groundscope.study.cells.seeing_corpus import PictureCorpus, tests_of
-from groundscope.study.cells.seeing_train import opened, points_at, trainings
+from groundscope.study.cells.seeing_checkpoint import open_checkpoint
+from groundscope.study.cells.seeing_train import points_at, trainings
 from groundscope.study.cells.train import Point
-from groundscope.study.config import ScenesSource, Study
+from groundscope.study.config import PicturesSource, Study
 
 _MEASURES = ("study.cells.seeing_lens", "behaviour.pictures", "mechanism.lens_study", "trajectory.checkpoints")
 
@@ -32,7 +32,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
     options, source = study.lens, study.corpus
     if options is None:
         return
-    assert isinstance(source, ScenesSource)
+    assert isinstance(source, PicturesSource)
     settings = {
         "tests": source.tests.model_dump(mode="json"),
         "options": options.model_dump(mode="json", exclude={"at"}),
@@ -72,17 +72,13 @@ def _read(
     progress: Progress,
     upstream: Upstream,
 ) -> Digests:
-    options, source, corpus = study.lens, study.corpus, PictureCorpus.open(run)
+    options = study.lens
     assert options is not None
-    assert isinstance(source, ScenesSource)
-    model, identity = opened(run, point, encoder, corpus, "training")
+    _, corpus, model, identity, every = open_checkpoint(study, run, point, encoder, "training")
     fitted = fit_lenses(model, corpus.chunks, options, earlier_lenses(run, before, options.kinds))
     model.show(torch.from_numpy(corpus.bank(encoder, "tests")))
-    _, tests = tests_of(study)
-    shown = torch.tensor([test.style != source.scenes.held_out for test in tests])
-    patches = corpus.looks(encoder, source.scenes.side)
-    every = picture_prompts(tests, corpus.vocabulary, patches, inside=source.tests.inside)
-    groups = [group[shown[group.numbers].nonzero()[:, 0]] for group in every]
-    words = [tests[number].word for group in groups for number in group.numbers.tolist()]
+    known = [number for number, test in enumerate(corpus.tests) if not test.held_out]
+    groups = of_numbers(every, known)
+    words = [corpus.tests[number].word for group in groups for number in group.numbers.tolist()]
     table = read_lenses(model, fitted.lenses, groups, words, identity)
     return keep_lenses(folder, point, model, fitted, table, identity)

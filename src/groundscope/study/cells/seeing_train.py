@@ -1,21 +1,18 @@
-"""Cells `train/MODEL.ENCODER/seed-S` of a study of pictures, and their checkpoints as every measurement opens them."""
+"""Cells `train/MODEL.ENCODER/seed-S` of a study of pictures, and the names of their checkpoints."""
 
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from groundscope.errors import StudyError
-from groundscope.models.grounded_vlm import GroundedVLM, GroundedVLMConfig
+from groundscope.models.grounded_vlm import GroundedVLMConfig
 from groundscope.progress import Progress
 from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.cells.train import TRAINS, Point, asked_for, digests_of, settings_of
-from groundscope.study.config import ModelSettings, ScenesSource, Study
+from groundscope.study.config import ModelSettings, PicturesSource, Study
 from groundscope.study.disk import refuse_full_disk
 from groundscope.training.loop import train
 from groundscope.training.schedule import checkpoint_steps
@@ -37,7 +34,7 @@ def cells(study: Study, run: Path) -> Iterator[Cell]:
 
 def trainings(study: Study) -> Iterator[tuple[str, str, int]]:
     """Yield (model, encoder, seed) of every training."""
-    assert isinstance(study.corpus, ScenesSource)
+    assert isinstance(study.corpus, PicturesSource)
     for model in study.models:
         for encoder in study.corpus.encoders:
             for seed in study.seeds:
@@ -55,21 +52,11 @@ def points_at(study: Study, model: str, encoder: str, seed: int, at: At, option:
     return asked_for(points(study, model, encoder, seed), at, option)
 
 
-def opened(
-    run: Path, point: Point, encoder: str, corpus: PictureCorpus, part: str = "tests"
-) -> tuple[GroundedVLM, dict[str, Any]]:
-    """Return a checkpoint that is shown the pictures of a part of the corpus, and the columns that name it."""
-    checkpoint, identity = point.open(run)
-    model = checkpoint.load()
-    assert isinstance(model, GroundedVLM)
-    return model.show(torch.from_numpy(corpus.bank(encoder, part))), identity
-
-
 def _train(
     study: Study, run: Path, model: str, encoder: str, seed: int, folder: Path, progress: Progress, upstream: Upstream
 ) -> Digests:
     refuse_full_disk(study, run)
-    corpus = PictureCorpus.open(run)
+    corpus = PictureCorpus(run)
     bank = corpus.bank(encoder, "training")
     settings = ModelSettings.model_validate({**study.models[model].model_dump(), "d_patch": bank.shape[1]})
     config = model_config(settings, len(corpus.vocabulary), corpus.chunks.shape[1])

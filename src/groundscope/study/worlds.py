@@ -1,0 +1,42 @@
+"""From what a study file says of pictures to the world that it means: the one place where the kinds of them part."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from groundscope.behaviour.composed import composed_world
+from groundscope.behaviour.photographed import photographed_world
+from groundscope.behaviour.picture_worlds import PictureWorld
+from groundscope.corpus.album import FILES
+from groundscope.corpus.picture_files import place_of
+from groundscope.models.vision import VisionEncoder
+from groundscope.study.config import PhotographsSource, PicturesSource, ScenesSource
+from groundscope.study.paths import located
+
+CODE = {
+    "scenes": ("behaviour.composed", "data/emoji.yaml"),
+    "photographs": ("behaviour.photographed",),
+}
+"""The code behind each kind of world."""
+_NOT_SHOWN = {"cache": True, "criterion": True}
+
+
+def open_world(source: PicturesSource, encoders: Mapping[str, VisionEncoder]) -> PictureWorld:
+    """Return the world of a study; raises CorpusError for what is missing, StudyError for a variable that is not set.
+
+    The encoders say what of a photograph they see.
+    """
+    match source.moved(located):
+        case ScenesSource() as composed:
+            return composed_world(composed.scenes, composed.tests)
+        case PhotographsSource() as taken:
+            return photographed_world(
+                taken.photographs, taken.tests, lambda size: [one.patches(size) for one in encoders.values()]
+            )
+
+
+def settings_of(source: PicturesSource) -> dict[str, Any]:
+    """Return what of a source changes what is shown: everything but where its files lie on this machine."""
+    files = {"scenes": {"sprites"}, "photographs": set(FILES)}[source.source]
+    settings = source.model_dump(mode="json", exclude={**_NOT_SHOWN, source.source: files})
+    inside = [place_of(located(path))[1].as_posix() for path in source.files]
+    return {**settings, "inside": inside}
