@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from groundscope.errors import StudyError
+from groundscope.report.page import write_page
 from groundscope.reproduction.cost import AUTHORS_VOCABULARY, cost, trainings
 from groundscope.reproduction.experiments import experiment, experiments, run_folder, scale_overrides, scales
 from groundscope.reproduction.listing import lines, listed
@@ -12,9 +13,10 @@ from groundscope.reproduction.published import paper
 from groundscope.reproduction.rate import REFERENCE
 from groundscope.study.cell import Record
 from groundscope.study.cells import train
-from groundscope.study.config import ChatSource, ScenesSource
+from groundscope.study.config import ChatSource, ScenesSource, ToyWorldSource
 from groundscope.study.disk import CorpusSize
 from groundscope.study.load import load_study
+from groundscope.study.plan import plan
 from groundscope.training.schedule import checkpoint_steps
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,15 @@ def test_a_scale_keeps_what_is_trained_and_makes_it_smaller(name: str):
     for model in small.models.values():
         assert model.overrides["d_model"] == 128
     assert max(small.training_of(model).steps for model in small.models) == 1000
+
+
+@pytest.mark.parametrize("scale", ["paper", "small"])
+@pytest.mark.parametrize("name", OF_TEXT)
+def test_what_an_experiment_asks_for_can_be_planned(name: str, scale: str, tmp_path: Path):
+    study = experiment(name, STUDIES).study(scale)
+    without_data = study.model_copy(update={"corpus": ToyWorldSource(source="toyworld")})
+    cells = plan(without_data, tmp_path, write_page)  # raises for a checkpoint that is asked for and not kept
+    assert {"corpus", "train", "behaviour", "statistics"} <= {cell.kind for cell in cells}
 
 
 @pytest.mark.parametrize(
