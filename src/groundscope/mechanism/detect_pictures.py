@@ -6,7 +6,8 @@ things worse without them than without as many other heads.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -41,7 +42,8 @@ class DetectOptions(Record):
     seed: int = Field(default=0, description="of the split into halves")
 
 
-class Detection(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Detection:
     """What was found. Heads are those of ``index``, pictures in the order in which they were read."""
 
     index: HeadIndex
