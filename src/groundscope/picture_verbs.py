@@ -242,7 +242,7 @@ def _refuse_given(given: dict[str, object], why: str) -> None:
 def _read(
     sight: PretrainedVLM | GroundedSight, one: PhotographQuestion, number: int, threshold: float
 ) -> tuple[AskedPicture, PromptBatch] | Problem:
-    file = one.photograph.path.name
+    file = one.photograph.file.name
     try:
         asked = one.open()
         _, (read,) = ready(sight, [asked], first=number)
@@ -254,7 +254,7 @@ def _read(
             f"its box holds {100 * inside:.0f} % of the picture's positions, so that any head would reach the threshold"
         )
         return Problem(file, 0, "photograph", why)
-    return AskedPicture(image=str(one.photograph.path), **_asked(sight, read, asked)), read.prompt
+    return AskedPicture(image=one.photograph.file.name, **_asked(sight, read, asked)), read.prompt
 
 
 def _tell(progress: Progress, what: str, problems: Sequence[Problem]) -> None:

@@ -13,7 +13,7 @@ from groundscope.corpus.photographs import Labelled, Photograph
 from groundscope.corpus.picture_stream import picture_ids
 from groundscope.corpus.scenes import ANSWERS
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import AnalysisError, CorpusError, ModelError, did_you_mean
+from groundscope.errors import AnalysisError, ModelError, did_you_mean
 from groundscope.mechanism.inspect_picture import picture_prompt
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.base import LanguageModel
@@ -44,13 +44,8 @@ class PhotographQuestion:
     question: str | None = None
 
     def open(self) -> PictureQuestion:
-        """Load it; raises what Pillow raises for a file that it cannot read, CorpusError for boxes of another one."""
-        picture, boxed = self.photograph.open(), self.photograph.size
-        if picture.size != (boxed.width, boxed.height):
-            raise CorpusError(
-                f"its boxes are of a picture of {boxed.width} x {boxed.height}, and the file holds one of "
-                f"{picture.width} x {picture.height}"
-            )
+        """Load it; raises CorpusError for a file that cannot be read or is not of the size that its boxes are for."""
+        picture = self.photograph.open()
         return PictureQuestion(picture, self.prompt, self.thing.word, self.thing.box, self.question)
 
 
