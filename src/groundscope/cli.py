@@ -119,9 +119,14 @@ def reproduce(
         str, typer.Option(help="paper, or the name of a file in STUDIES/scales, such as small.")
     ] = "paper",
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: RUNS/paper/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder. Default: where --page looks, RUNS/paper[-SCALE]/NAME.")
+    ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Write the page that holds all runs against the paper.", metavar="OUT.html")
+        Path | None,
+        typer.Option(
+            help="Write the page that holds all runs against the paper, after NAME if one is given.", metavar="OUT.html"
+        ),
     ] = None,
     studies: Annotated[Path, typer.Option(help="Folder of the paper's study files.")] = Path("studies/paper"),
     runs: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("runs"),
@@ -134,24 +139,29 @@ def reproduce(
     from groundscope.reproduction.experiments import experiment, run_folder
     from groundscope.reproduction.published import paper
 
+    if name is None and (overrides or out):
+        raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
+    if name is None and page is None:
+        from groundscope.reproduction.rate import measured_rate, recorded_rate
+
+        rows = listing.listed(paper(), studies, runs, scale)
+        typer.echo("\n".join(listing.lines(rows, scale, recorded_rate(runs) or measured_rate())))
+        return
+    if name:
+        from groundscope.report.page import write_page
+        from groundscope.reproduction.run import run_experiment
+        from groundscope.study.executors import here
+
+        study = experiment(name, studies).study(scale, overrides or ())
+        folder = out or run_folder(runs, scale, name)
+        make = here(study, folder, jobs, threads, quiet)
+        made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
+        if made:
+            typer.echo(f"The page: {made}")
     if page:
         from groundscope.report.reproduction import write_reproduction
 
-        typer.echo(f"The page: {write_reproduction(page, runs, studies)}")
-        return
-    if name is None:
-        typer.echo("\n".join(listing.lines(listing.listed(paper(), studies, runs, scale), scale)))
-        return
-    from groundscope.report.page import write_page
-    from groundscope.reproduction.run import run_experiment
-    from groundscope.study.executors import here
-
-    study = experiment(name, studies).study(scale, overrides or ())
-    folder = out or run_folder(runs, scale, name)
-    make = here(study, folder, jobs, threads, quiet)
-    made = run_experiment(study, folder, runs, write_page, Progress(quiet=quiet), make)
-    if made:
-        typer.echo(f"The page: {made}")
+        typer.echo(f"The page of all experiments: {write_reproduction(page, runs, studies)}")
 
 
 @app.command(name="ls")
@@ -181,6 +191,18 @@ def report(
     typer.echo(f"The page: {page}")
     if open_page:
         typer.launch(page.resolve().as_uri())
+
+
+@app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    model: Annotated[str | None, typer.Argument(help="One of its models. Default: its only one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: RUN/model-card.md.")] = None,
+) -> None:
+    """Write the card of a trained model: what it is, what it saw, what was measured, and the hashes of its weights."""
+    from groundscope.report.model_card import write_model_card
+
+    typer.echo(f"The card: {write_model_card(run, model, out or run / 'model-card.md')}")
 
 
 @app.command()
@@ -240,7 +262,9 @@ def inspect(
     revision: Annotated[str | None, typer.Option(help="One revision, e.g. step1000.")] = None,
     revisions: Annotated[str | None, typer.Option(help="Several, by commas: a trajectory.")] = None,
     count: Annotated[int | None, typer.Option(min=2, help="So many of the revisions there are.")] = None,
-    threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of a head's saliency.")] = 0.3,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Least share of a head's saliency. Default: .3.")
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
@@ -250,8 +274,12 @@ def inspect(
     image: Annotated[Path | None, typer.Option(help="A picture, for a model that sees; wants --box.")] = None,
     box: Annotated[str | None, typer.Option(help="The thing's box in the picture: x,y,w,h in pixels.")] = None,
     box_threshold: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Least share of patch-to-word saliency from the box.")
-    ] = 0.7,
+        float | None,
+        typer.Option(min=0.01, max=1, help="With --image: least share of patch-to-word saliency. Default: .7."),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="With --image: asked in the model's chat form; --prompt begins the answer.")
+    ] = None,
     overlay: Annotated[Path | None, typer.Option(help="With --image: a page of where heads look.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
 ) -> None:
@@ -262,31 +290,33 @@ def inspect(
     """
     import json
 
-    if image is not None or box is not None:
-        from groundscope.picture_verbs import inspect_image, refuse_options_of_text
+    from groundscope.picture_verbs import inspect_image, refuse_options_of_pictures, refuse_options_of_text
 
-        refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens)
+    if image is not None or box is not None:
+        refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens, threshold=threshold)
         typer.echo(
             inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
-                threshold=box_threshold, draws=draws, page=overlay, vocabulary=vocabulary,
-                out=out, as_json=as_json,
+                threshold=0.7 if box_threshold is None else box_threshold, draws=draws, page=overlay,
+                vocabulary=vocabulary, out=out, as_json=as_json, question=question,
             )
         )  # fmt: skip
         return
+    refuse_options_of_pictures(overlay=overlay, box_threshold=box_threshold, question=question)
 
     from groundscope.mechanism.criteria import CriterionOptions
     from groundscope.mechanism.inspect_models import Question, inspect_subjects, subjects_of
     from groundscope.mechanism.inspect_tables import inspection_json, trajectory_text, write_inspection
     from groundscope.mechanism.inspect_text import inspection_text
 
+    threshold = 0.3 if threshold is None else threshold
     subjects = subjects_of(
         model, revision=revision, revisions=listed(revisions or ""), count=count, device=device, dtype=dtype
     )
-    question = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
+    asked = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
     progress = Progress(quiet=as_json)
     answers = []
-    for answer in inspect_subjects(subjects, question):
+    for answer in inspect_subjects(subjects, asked):
         answers.append(answer)
         if len(subjects) > 1:
             progress.say(f"{answer.subject.revision}: {answer.inspection.surprisal:.3f} nats")
@@ -308,26 +338,32 @@ def detect(
     images: Annotated[Path, typer.Option(help="A folder of photographs.")],
     boxes: Annotated[Path, typer.Option(help="COCO's instances JSON, or YOLO's data YAML beside its labels.")],
     prompt: Annotated[str, typer.Option(help="The text up to the thing's word, the same for all.")] = "This is a",
+    question: Annotated[
+        str | None, typer.Option(help="Asked in the model's chat form; --prompt begins the answer.")
+    ] = None,
     words: Annotated[str, typer.Option(help="Only these words, separated by commas.")] = "",
     at_most: Annotated[int | None, typer.Option(min=4, help="Only the first so many photographs.")] = None,
     box_threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Least share from inside the box.")] = 0.7,
     frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
-    layers_at_once: Annotated[int, typer.Option(min=1, help="Layers per backward pass; fewer need less memory.")] = 4,
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Find the heads of a model that sees which take words from boxes, over many photographs, and test them."""
     from groundscope.picture_verbs import detect_heads
 
-    for line in detect_heads(
-        model, images, boxes, prompt, listed(words), at_most=at_most,
-        threshold=box_threshold, frequency=frequency, draws=draws, layers_at_once=layers_at_once, revision=revision,
-        device=device, dtype=dtype, out=out,
-    ):  # fmt: skip
-        typer.echo(line)
+    typer.echo(
+        detect_heads(
+            model, images, boxes, prompt, listed(words), at_most=at_most, threshold=box_threshold,
+            frequency=frequency, draws=draws, revision=revision, device=device, dtype=dtype, out=out,
+            vocabulary=vocabulary, as_json=as_json, progress=Progress(quiet=quiet), question=question,
+        )
+    )  # fmt: skip
 
 
 def _refuse_no_run(run: Path) -> None:

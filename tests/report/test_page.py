@@ -120,7 +120,7 @@ def test_a_missing_part_is_named_and_the_rest_is_shown(
     page = write_page(run).read_text(encoding="utf-8")
     already = absent_sections(write_page(plain_run, tmp_path / "whole.html").read_text(encoding="utf-8"))
     assert [name for name in absent_sections(page) if name not in already] == sections
-    assert page.count("<section id=") == len(SECTIONS)
+    assert page.count("<section id=") == len(SECTIONS) - 1  # all but that of pictures
 
 
 def absent_sections(page: str) -> list[str]:
@@ -133,6 +133,13 @@ def test_every_place_for_a_figure_has_one(page: str) -> None:
     places = re.findall(r'data-figure="([^"]+)"', page)
     assert places
     assert set(places) == set(data["figures"])
+
+
+@pytest.mark.parametrize(("corpus", "shown"), [({"source": "toyworld"}, "dose"), ({"encoders": {}}, "pictures")])
+def test_a_section_of_the_other_kind_of_study_is_left_out(tmp_path: Path, corpus: dict, shown: str) -> None:
+    write_json(tmp_path / "resolved.json", {"name": "study", "corpus": corpus})
+    shown_sections = absent_sections(write_page(tmp_path).read_text(encoding="utf-8"))
+    assert [key for key in ("dose", "pictures") if key in shown_sections] == [shown]
 
 
 def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:

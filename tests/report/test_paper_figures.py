@@ -105,6 +105,17 @@ def test_lines_are_the_tables(whole_run: Path) -> None:
     assert int(np.argmax(np.asarray(image)[:, -1])) == 2
 
 
+def test_counting_is_named_once_though_models_were_looked_at_at_different_steps(
+    tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    own = {("lstm-4", seed): (0, 150, 900) for seed in (42, 142)}
+    figure = gain(open_run(make_run(tmp_path / "run", steps_of=own)))
+    assert figure
+    (axes,) = (axes for axes in figure.axes if axes.get_visible())
+    assert [text.get_text() for text in axes.texts].count("counting alone") == 1
+    assert sum(line.get_linestyle() not in ("-", "None") for line in axes.lines) == 2
+
+
 def test_drawing_leaves_matplotlib_as_it_was(plain_run: Path) -> None:
     import matplotlib
 

@@ -12,8 +12,10 @@ from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
 from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
+from groundscope.reproduction.experiments import experiment
 from groundscope.tables import TableSchema, write_table
 
+STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 WORDS = ("dog", "ball", "shoe", "milk", "tree", "book", "nose", "hat")
 SEEDS = (42, 142)
 STEPS = (0, 50, 250, 500, 750, 1000)
@@ -143,8 +145,9 @@ def planted() -> Planted:
         for schema, table in tables.items():
             stretched = table.with_columns(pl.col("step") * times)
             write_table(folder / "tables" / f"{schema.name}.parquet", stretched, schema)
-        study = {"models": {"transformer-12": {"preset": "transformer-12"}}, "training": {"steps": steps * times}}
-        write_json(folder / "resolved.json", study | {"statistics": {"resamples": 200}})
+        study = experiment("transformer-12", STUDIES).study().model_dump(mode="json")
+        study["training"]["steps"], study["statistics"]["resamples"] = steps * times, 200
+        write_json(folder / "resolved.json", study)
         return folder
 
     return write

@@ -7,13 +7,15 @@ import pytest
 
 from groundscope.behaviour.measure import GAIN
 from groundscope.reproduction.comparison import compare
-from groundscope.reproduction.experiments import run_folder
+from groundscope.reproduction.experiments import experiment, run_folder
 from groundscope.reproduction.measured import Answer, answer
-from groundscope.reproduction.published import Direction, Quantity, paper
+from groundscope.reproduction.published import Direction, Point, Quantity, paper
 from groundscope.reproduction.results import Measured, Results
-from groundscope.reproduction.verdicts import Verdict, verdicts
+from groundscope.reproduction.settings import are_the_papers
+from groundscope.reproduction.verdicts import Verdict, same_size, verdicts
 from groundscope.tables import read_table, write_table
 
+STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 QUANTITIES = {quantity.key: quantity for quantity in paper().quantities}
 
 
@@ -87,6 +89,8 @@ def test_saliency_and_doses(results: Results):
 def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, planted):
     half = Results(planted(tmp_path / "half", steps=2000))
     assert values(half, "transformer-gain") == [None]
+    for key in ("transformer-r2-peak", "transformer-r2-peak-step", "saliency-onset", "gather-effect", "ablation-dose"):
+        assert values(half, key) == [None], key  # of a course that is not over
     assert values(half, "causal-effect")[1:] == [pytest.approx(1.045), None]  # step 1,000 of 2,000 is their 10,000
     assert verdicts(QUANTITIES["transformer-gain"], answer(half, QUANTITIES["transformer-gain"]), paper_size=True) == [
         Verdict.NOT_RUN
@@ -94,11 +98,15 @@ def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, 
     assert Results(tmp_path / "nowhere").there is False
 
 
-def judged(direction: Direction, *ours: tuple[float, float, float] | None, tested=None, **changes) -> list[Verdict]:
+def number(value: float, low: float | None, high: float | None) -> Measured:
+    return Measured(float(value), None if low is None else float(low), None if high is None else float(high), 1, 2)
+
+
+def judged(direction: Direction, *ours: tuple | None, tested=None, change=None, **changes) -> list[Verdict]:
     base = QUANTITIES["causal-original"]  # 6.38, 5.30, 4.77, grade B
     quantity: Quantity = base.model_copy(update={"direction": direction, **changes})
-    points = [one and Measured(*map(float, one), step=1, n_seeds=2) for one in ours]
-    return verdicts(quantity, Answer(points, tested), paper_size=True)
+    points = [None if one is None else number(*one) for one in ours]
+    return verdicts(quantity, Answer(points, tested, change), paper_size=True)
 
 
 def test_verdicts_follow_from_intervals():
@@ -112,18 +120,88 @@ def test_verdicts_follow_from_intervals():
     assert judged(Direction.FALLS, *overlapping) == [Verdict.UNCLEAR] * 3
     assert judged(Direction.POSITIVE, *overlapping) == [Verdict.SIZE] * 3
     assert judged(Direction.POSITIVE, (0, 0, 0), (0, 0, 0), (0.1, -0.1, 0.3)) == [Verdict.UNCLEAR] * 3
-    assert judged(Direction.POSITIVE, (0, 0, 0), (0, 0, 0), (-0.2, -0.3, -0.1)) == [Verdict.DIFFERS] * 3
-    assert judged(Direction.WITHIN, *near, low=4, high=5) == [Verdict.SIZE] * 3
-    assert judged(Direction.WITHIN, *near, low=5, high=6) == [Verdict.DIFFERS] * 3
-    assert judged(Direction.WITHIN, *near, low=4.8, high=6) == [Verdict.UNCLEAR] * 3
+    assert judged(Direction.WITHIN, *near, low=4, high=7) == [Verdict.SIZE] * 3
     for tested, verdict in ((True, Verdict.SIZE), (False, Verdict.DIFFERS), (None, Verdict.UNCLEAR)):
         assert judged(Direction.NONE, *near, tested=tested) == [verdict] * 3
+
+
+def test_each_number_is_judged_by_itself_where_the_paper_says_something_of_each():
+    below, none, above = (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3), (9.0, 8.0, 10.0)
+    assert judged(Direction.POSITIVE, below, none, above) == [Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.DIRECTION]
+    outside, across, inside = (6.4, 6.3, 6.5), (5.3, 4.9, 5.5), (4.0, 3.9, 4.1)
+    found = judged(Direction.WITHIN, outside, across, inside, low=3, high=5)
+    assert found == [Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.DIRECTION]
+
+
+def test_a_number_without_an_interval_decides_nothing():
+    """One seed has no interval over seeds; that 4.76 is less than 6.38 is then no test."""
+    alone = [(6.38, None, None), (5.3, None, None), (4.77, None, None)]
+    for direction in (Direction.FALLS, Direction.RISES, Direction.POSITIVE):
+        assert judged(direction, *alone) == [Verdict.UNCLEAR] * 3
+    assert judged(Direction.WITHIN, *alone, low=0, high=10) == [Verdict.UNCLEAR] * 3
+
+
+def test_a_change_is_judged_as_paired():
+    overlapping = [(6.4, 5.0, 7.8), (5.3, 4, 6), (4.8, 4.0, 5.6)]
+    falls = Measured(-1.6, -1.8, -1.4, None, 2)
+    assert judged(Direction.FALLS, *overlapping, change=falls) == [Verdict.SIZE] * 3
+    assert judged(Direction.RISES, *overlapping, change=falls) == [Verdict.DIFFERS] * 3
+
+
+def test_the_same_size_is_near_and_not_merely_within_a_wide_interval():
+    point, quantity = QUANTITIES["transformer-gain"].points[0], QUANTITIES["transformer-gain"]  # 2.5, margin .5
+    sizes = {2.1: True, 1.9: False, 3.4: False}
+    assert {value: same_size(point, Measured(value, None, None, 1, 1), quantity) for value in sizes} == sizes
+    wide = {1.6: True, 1.4: False, 3.4: True, 3.6: False}
+    assert {value: same_size(point, Measured(value, 0.1, 6.0, 1, 2), quantity) for value in wide} == wide
+    lens = QUANTITIES["lens-20000"]
+    assert not same_size(
+        lens.points[-1], Measured(5.2, 5.1, 5.3, 1, 5), lens
+    )  # 9 % off, and more than any step between
+
+
+def test_the_peak_of_r_squared_is_judged_by_its_rise(results: Results):
+    """R^2 is never below zero, so an interval of its own would call every peak real."""
+    found = answer(results, QUANTITIES["transformer-r2-peak"])
+    assert found.points[0]
+    assert found.change
+    flat = found._replace(change=Measured(0.01, -0.2, 0.2, None, 2))
+    assert verdicts(QUANTITIES["transformer-r2-peak"], flat, paper_size=True) == [Verdict.UNCLEAR]
+
+
+def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted):
+    folder = planted(tmp_path / "one")
+    for file in (folder / "tables").glob("*.parquet"):
+        table = pl.read_parquet(file)
+        table = table.filter(pl.col("seed") == 42) if "seed" in table.columns else table
+        table.filter(pl.col("layer") < 3).write_parquet(file) if file.stem == "lens" else table.write_parquet(file)
+    one = Results(folder)
+    for key in ("causal-original", "causal-layer", "saliency-onset"):
+        found = verdicts(QUANTITIES[key], answer(one, QUANTITIES[key]), paper_size=True)
+        assert set(found) == {Verdict.UNCLEAR}, key
+    assert values(one, "lens-largest-step") == [None] * 3
+    (gain,) = verdicts(QUANTITIES["transformer-gain"], answer(one, QUANTITIES["transformer-gain"]), paper_size=True)
+    assert gain is Verdict.SIZE  # an interval over words
+
+
+def test_drops_between_layers_are_read(results: Results):
+    assert values(results, "lens-drop") == [pytest.approx(0.51), None, pytest.approx(1.01)]
+    assert values(results, "lens-no-drop-yet") == [pytest.approx(0.26)]
+
+
+def test_an_untrained_model_answers_for_no_early_step(results: Results):
+    """Step 0 is a twentieth of the training away from the paper's step 1,000, and has learnt nothing."""
+    rows = pl.DataFrame({"step": [0, 1000]})
+    assert results.step_for(1000, 20_000, rows) is None
+    assert results.step_for(0, 20_000, rows) == 0
+    assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 150, 300, 1000]})) == 150
+    assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 100, 250, 1000]})) is None
 
 
 def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
     for scale, times in (("paper", 20), ("small", 1)):
         planted(run_folder(tmp_path, scale, "transformer-12"), times=times)
-    groups = compare(paper(), tmp_path, ("paper", "small"))
+    groups = compare(paper(), STUDIES, tmp_path, ("paper", "small"))
     rows = [row for group in groups for row in group.rows]
     assert len(rows) == sum(len(quantity.points) * len(quantity.experiments) for quantity in paper().quantities)
     large, small = ({row.ours[scale].verdict for row in rows} for scale in (0, 1))
@@ -134,7 +212,7 @@ def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
     onset = next(row for row in rows if row.quantity.key == "saliency-onset")
     assert [found.verdict for found in onset.ours] == [Verdict.DIRECTION] * 2  # 500 of 1,000: the half of training
     planted(run_folder(tmp_path, "paper", "transformer-12"))  # in the place of a whole run, but shorter
-    short = [row for group in compare(paper(), tmp_path, ("paper",)) for row in group.rows]
+    short = [row for group in compare(paper(), STUDIES, tmp_path, ("paper",)) for row in group.rows]
     assert Verdict.SIZE not in {row.ours[0].verdict for row in short}
     assert groups[0].tally(1)[Verdict.NOT_RUN] >= 4
 
@@ -152,3 +230,51 @@ def test_a_study_of_several_models_answers_for_the_one_asked_for(tmp_path: Path,
     assert seeing
     assert blind
     assert blind.value == pytest.approx(seeing.value / 2)
+    slower = QUANTITIES["pictures-slower"].model_copy(update={"points": (Point(step=300_000),)})
+    (ahead,) = answer(Results(folder, "dino"), slower).points
+    assert ahead
+    assert ahead.value == pytest.approx(seeing.value / 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"corpus": {"chunks": {"min_frequency": 10}}},
+        {"corpus": {"chunks": {"length": 256}}},
+        {"corpus": {"chat": {"fold_case": True}}},
+        {"training": {"learning_rate": 1e-3}},
+        {"training": {"batch_size": 64}},
+        {"models": {"transformer-12": {"n_heads": 4}}},
+        {"models": {"transformer-12": {"training": {"steps": 1000}}}},
+    ],
+)
+def test_only_the_papers_own_settings_agree_in_size(change: dict):
+    """Another vocabulary has other surprisals, whatever the model's width and depth."""
+    study = experiment("transformer-12", STUDIES).study()
+    theirs = study.model_dump(mode="json")
+    assert are_the_papers(theirs, {}, study)
+    theirs["training"]["batch_size"] = 8  # the authors say 8 to 16
+    assert are_the_papers(theirs, {}, study)
+    merge(theirs, change)
+    assert not are_the_papers(theirs, {}, study)
+
+
+def test_a_corpus_built_before_is_known_by_its_card():
+    study = experiment("transformer-12", STUDIES).study()
+    run = study.model_dump(mode="json")
+    theirs = run["corpus"]
+    run["corpus"] = {"source": "built", "path": "corpora/childes"}
+    by_study = {"reader": "chat", "options": {"source": "chat", "chat": theirs["chat"]}}
+    by_command = {"reader": "chat", "options": theirs["chat"]}
+    for provenance in (by_study, by_command):
+        assert are_the_papers(run, {"options": theirs["chunks"], "provenance": provenance}, study)
+        assert not are_the_papers(run, {"options": theirs["chunks"] | {"length": 256}, "provenance": provenance}, study)
+    assert not are_the_papers(run, {}, study)
+
+
+def merge(tree: dict, change: dict) -> None:
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = value

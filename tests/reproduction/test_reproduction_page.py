@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundscope.cli import main
+from groundscope.files import write_json
 from groundscope.report.reproduction import write_reproduction
 from groundscope.reproduction.experiments import run_folder
 
@@ -27,7 +28,7 @@ def test_published_and_measured_stand_side_by_side(page: str):
     assert "1.04" in effect or "1.05" in effect
     assert effect.endswith("agrees in direction not run")
     assert any(row.startswith("layer 8 5.002") for row in rows)
-    assert any(row.startswith("layer 12 4.766 (sd 0.13)") for row in rows)
+    assert any(row.startswith("layer 12 4.766 (sd 0.133)") for row in rows)
     assert any(row.startswith("step 20,000 4.2 to 4.5 not run not run") for row in rows)
     assert any(row.startswith("pictures 10 ") for row in rows)
 
@@ -48,3 +49,47 @@ def test_the_command_lists_and_refuses(capsys: pytest.CaptureFixture[str], tmp_p
     assert refused.value.code == 2
     assert "Did you mean 'transformer-" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
+    planted(run_folder(tmp_path, "small", "transformer-12"))
+    damaged = run_folder(tmp_path, "small", "lstm-4") / "tables"
+    damaged.mkdir(parents=True)
+    (damaged / "gain.parquet").write_bytes(b"PAR1 and no more")
+    text = write_reproduction(tmp_path / "deep" / "er" / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+    assert "lstm-4/tables/gain.parquet cannot be read as Parquet" in text
+    assert "agrees in direction" in text
+
+
+def test_the_page_says_where_its_numbers_come_from(tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "paper", "transformer-12"))
+    machine = {"processor": "a processor", "accelerator": "none"}
+    about = {"command": "groundscope reproduce x", "versions": {"torch": "2.0"}, "machine": machine}
+    write_json(run / "provenance.json", about)
+    card = {"files": 3, "utterances": 40, "chunks": 5, "chunk_length": 512, "vocabulary_size": 77}
+    shares = {"share_env": 0.25, "share_cooccurring": None, "content_hash": "abcdef" * 8}
+    write_json(run / "corpus" / "card.json", card | shares)
+    text = write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+    assert "<code>groundscope reproduce x</code>" in text
+    assert "5 chunks of 512 tokens, vocabulary of 77; 25% of the chunks hold a scene word" in text
+    assert "torch 2.0, a processor" in text
+    assert "SHA-256: corpus abcdefabcdefabcd, settings " in text
+
+
+def test_the_command_refuses_what_it_would_not_heed(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    where = ["--studies", str(STUDIES), "--runs", str(tmp_path)]
+    for asked, said in ((["--set", "seeds=[1]"], "name it"), (["--page", str(tmp_path)], "is a folder")):
+        with pytest.raises(SystemExit) as refused:
+            main(["reproduce", *asked, *where])
+        assert refused.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_an_experiment_is_run_before_the_page_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    called = []
+    monkeypatch.setattr("groundscope.reproduction.run.run_experiment", lambda *_: called.append("run"))
+    monkeypatch.setattr("groundscope.report.reproduction.write_reproduction", lambda *_: called.append("page"))
+    with pytest.raises(SystemExit) as done:
+        main(["reproduce", "lstm-4", "--page", str(tmp_path / "page.html"), "--studies", str(STUDIES), "--quiet"])
+    assert not done.value.code
+    assert called == ["run", "page"]

@@ -41,6 +41,17 @@ def test_trainings_are_taken_over_once_and_are_fresh(tmp_path: Path):
     assert reuse(cells(), second, [first], QUIET) == []
 
 
+def test_trainings_of_an_ablation_are_taken_over(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    branch = "ablation/cooccurring-050"
+    less = Cell(f"{branch}/corpus", ("files",), {"remove": 50}, work, (Source("corpus"),))
+    again = Cell(f"{branch}/train/m/seed-1", ("files",), {}, work, (Source(less.name),))
+    measured = Cell(f"{branch}/behaviour/m/seed-1", ("files",), {}, work, (Source(again.name),))
+    everything = [cells()[0], less, again, measured]
+    run_cells(everything, first, QUIET)
+    assert reuse(everything, second, [first], QUIET) == ["corpus", less.name, again.name]
+
+
 def test_other_settings_other_code_and_lost_files_are_not_taken(tmp_path: Path):
     first, second = tmp_path / "first", tmp_path / "second"
     run_cells(cells(), first, QUIET)

@@ -9,6 +9,7 @@ from groundscope.reproduction.cost import AUTHORS_VOCABULARY, cost, trainings
 from groundscope.reproduction.experiments import experiment, experiments, run_folder, scale_overrides, scales
 from groundscope.reproduction.listing import lines, listed
 from groundscope.reproduction.published import paper
+from groundscope.reproduction.rate import REFERENCE
 from groundscope.study.cell import Record
 from groundscope.study.cells import train
 from groundscope.study.config import ChatSource, ScenesSource
@@ -114,5 +115,6 @@ def test_the_list_names_cost_and_status(tmp_path: Path, planted):
     assert by_name["transformer-12"].status == "tables only"
     assert by_name["lstm-4"].status == "not run"
     assert by_name["pictures"].cost
-    text = "\n".join(lines(rows, "small"))
+    text = "\n".join(lines(rows, "small", REFERENCE))
+    assert "at 75 GFLOP/s, as the trainings of results/childes-architectures did" in text
     assert all(name in text for name in paper().experiments)

@@ -155,7 +155,7 @@ def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
     )
     assert "[16 positions of the picture] <A> look<LAN> at<LAN> the<LAN>" in lines
     assert "target    disc<LAN>" in lines
-    assert page.read_text().count("<img") == 4  # heads
+    assert page.read_text().count("<img") == 1 + 4 + 2  # the picture, heads, layers
     final, asked = str(final), {**asked, "page": None, "out": tmp_path}
     told = json.loads(inspect_image(final, tmp_path / "a.png", box, "look at the", "disc", as_json=True, **asked))
     table = read_table(tmp_path / "inspect_picture.parquet", SCHEMAS["inspect_picture"])

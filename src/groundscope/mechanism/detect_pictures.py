@@ -5,7 +5,7 @@ pictures, drawn by lot, are the stable set; the other half tells whether they do
 things worse without them than without as many other heads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,31 +19,15 @@ from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs
 from groundscope.mechanism.causal_table import CAUSAL, causal_table
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.inspect_picture import BOX_CRITERION, saliency_in_parts
+from groundscope.mechanism.inspect_picture import BOX_CRITERION, box_positions_share
 from groundscope.mechanism.prompts import PromptBatch
+from groundscope.mechanism.saliency import saliency
 from groundscope.models.base import LanguageModel
 from groundscope.record import Record
 from groundscope.statistics.resampling import generator
-from groundscope.tables import Column, TableSchema
 
-DETECTED = TableSchema(
-    "detected_heads",
-    "one head of a vision-language model over a set of pictures",
-    (
-        Column("model", pl.String(), "the model"),
-        Column("layer", pl.Int64(), "counted from 0"),
-        Column("head", pl.Int64(), "counted from 0"),
-        Column("name", pl.String(), "layer and head as one word, e.g. L7H3"),
-        Column("threshold", pl.Float64(), "least share of patch-to-word saliency from inside the box"),
-        Column("frequency_found", pl.Float64(), "share of the first half's pictures in which the head reaches it"),
-        Column("frequency_held_out", pl.Float64(), "the same in the held-out half"),
-        Column("mean_share", pl.Float64(), "mean share over all pictures"),
-        Column("chance_share", pl.Float64(), "mean share of the picture's positions that lie in the box"),
-        Column("stable", pl.Boolean(), "whether the first half puts it into the stable set"),
-        Column("n_found", pl.Int64(), "pictures of the first half"),
-        Column("n_held_out", pl.Int64(), "pictures of the held-out half"),
-    ),
-)
+LEAST = 4
+"""Pictures without which there are no two halves."""
 
 
 class DetectOptions(Record):
@@ -51,7 +35,6 @@ class DetectOptions(Record):
 
     criterion: CriterionOptions = Field(default=BOX_CRITERION, description="when a head reads a box")
     frequency: float = Field(default=0.3, gt=0, le=1, description="least share of pictures for the stable set")
-    layers_at_once: int = Field(default=4, ge=1, description="layers per backward pass; fewer need less memory")
     causal: CausalOptions = Field(
         default=CausalOptions(unit="prompt"), description="how heads are removed and compared"
     )
@@ -59,62 +42,79 @@ class DetectOptions(Record):
 
 
 class Detection(NamedTuple):
-    """What was found."""
+    """What was found. Heads are those of ``index``, pictures in the order in which they were read."""
 
-    heads: pl.DataFrame
-    """Schema `DETECTED`."""
+    index: HeadIndex
+    threshold: float
+    numbers: tuple[int, ...]  # of the pictures
+    held_out: Bool[np.ndarray, " picture"]  # whether a picture is of the held-out half
+    shares: Float[np.ndarray, "picture head"]  # of patch-to-word |saliency|, what comes from inside the box
+    surprisal: Float[np.ndarray, " picture"]  # of the word, in nats
+    inside: Float[np.ndarray, " picture"]  # share of the picture's positions that lie in the box: chance
+    stable: Bool[np.ndarray, " head"]  # the set that the first half chose
     causal: pl.DataFrame
     """Schema `CAUSAL`: the stable set removed from the held-out pictures, against random sets of as many heads."""
 
+    @property
+    def reached(self) -> Bool[np.ndarray, "picture head"]:
+        """Whether a head reaches the threshold before a picture."""
+        return self.shares >= self.threshold
+
 
 def detect(
-    model: LanguageModel, prompts: Sequence[PromptBatch], name: str, options: DetectOptions | None = None
+    model: LanguageModel,
+    prompts: Iterable[PromptBatch],
+    name: str,
+    options: DetectOptions | None = None,
+    *,
+    again: Callable[[int], PromptBatch] | None = None,
 ) -> Detection:
     """Find the stable heads over ``prompts``, one picture and word each, and test them on the held-out half.
 
-    Raises AnalysisError for fewer than four pictures and for a model without heads.
+    Prompts are read one by one and let go, for those of a large model hold much: ``again`` gives that of a number a
+    second time, for the test (None: all are kept). Raises AnalysisError for fewer than four pictures and for a model
+    without heads.
     """
     options = options or DetectOptions()
-    if len(prompts) < 4:
-        raise AnalysisError(f"{len(prompts)} pictures are too few for two halves; give at least four.")
     index = HeadIndex.of(model)
     if not len(index):
         raise AnalysisError(f"A {type(model).__name__} has no heads to detect.")
-    shares = np.concatenate([_shares(model, prompt, options) for prompt in prompts])
-    lot = generator(options.seed, "halves").permutation(len(prompts))
-    first = np.zeros(len(prompts), dtype=bool)
-    first[lot[: (len(prompts) + 1) // 2]] = True
-    reached = shares >= options.criterion.threshold
-    stable = reached[first].mean(axis=0) >= options.frequency
-    held_out = [prompt for prompt, is_first in zip(prompts, first, strict=True) if not is_first]
-    inside = [float(p.ground.sum() / p.scene.sum()) for p in prompts if p.scene is not None]
-    heads = pl.DataFrame(
-        {
-            "model": [name] * len(index),
-            "layer": index.layers,
-            "head": index.heads,
-            "name": index.names,
-            "threshold": [options.criterion.threshold] * len(index),
-            "frequency_found": reached[first].mean(axis=0),
-            "frequency_held_out": reached[~first].mean(axis=0),
-            "mean_share": shares.mean(axis=0),
-            "chance_share": [float(np.mean(inside))] * len(index),
-            "stable": stable,
-            "n_found": [int(first.sum())] * len(index),
-            "n_held_out": [len(held_out)] * len(index),
-        }
+    kept: dict[int, PromptBatch] = {}
+    numbers, shares, surprisal, inside = [], [], [], []
+    for prompt in prompts:
+        scores = saliency(model, prompt, rows="last")
+        number = int(prompt.numbers[0])
+        if again is None:
+            kept[number] = prompt
+        numbers.append(number)
+        shares.append(aggregate_score(scores, options.criterion)[0].double().numpy())
+        surprisal.append(float(scores.surprisal[0]))
+        inside.append(box_positions_share(prompt))
+    if len(numbers) < LEAST:
+        raise AnalysisError(f"{len(numbers)} pictures are too few for two halves; give at least {LEAST}.")
+    lot = generator(options.seed, "halves").permutation(len(numbers))
+    held_out = np.ones(len(numbers), dtype=bool)
+    held_out[lot[: (len(numbers) + 1) // 2]] = False
+    reached = np.stack(shares) >= options.criterion.threshold
+    stable = reached[~held_out].mean(axis=0) >= options.frequency
+    later = (numbers[place] for place in np.flatnonzero(held_out))
+    tested = (kept[number] if again is None else again(number) for number in later)
+    return Detection(
+        index=index,
+        threshold=options.criterion.threshold,
+        numbers=tuple(numbers),
+        held_out=held_out,
+        shares=np.stack(shares),
+        surprisal=np.array(surprisal),
+        inside=np.array(inside),
+        stable=stable,
+        causal=_test(model, tested, stable, options, name),
     )
-    return Detection(DETECTED.conform(heads), _test(model, held_out, stable, options, name))
-
-
-def _shares(model: LanguageModel, prompt: PromptBatch, options: DetectOptions) -> Float[np.ndarray, "prompt head"]:
-    scores = saliency_in_parts(model, prompt, layers_at_once=options.layers_at_once)
-    return aggregate_score(scores, options.criterion).double().numpy()
 
 
 def _test(
     model: LanguageModel,
-    prompts: Sequence[PromptBatch],
+    prompts: Iterable[PromptBatch],
     stable: Bool[np.ndarray, " head"],
     options: DetectOptions,
     name: str,
@@ -123,8 +123,5 @@ def _test(
     if not stable.any():
         return CAUSAL.frame([])
     found = {Role.AGGREGATE: torch.from_numpy(stable)[None]}
-    parts = [
-        causal_runs(model, prompt, {r: m.expand(len(prompt), -1) for r, m in found.items()}, options.causal)
-        for prompt in prompts
-    ]
+    parts = [causal_runs(model, prompt, found, options.causal) for prompt in prompts]
     return causal_table(model, CausalRuns.join(parts), options.causal, identity)

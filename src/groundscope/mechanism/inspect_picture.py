@@ -1,11 +1,11 @@
 """Pictures and a word: which heads take it from the box, where each head looks, and what is lost without them.
 
 Works on every model whose pictures stand in the stream as positions: a `GroundedVLM` of ours and wrapped
-vision-language models. Only the row of the word's position is computed, some layers at a time, so that what a model of
-billions of weights needs beside its weights is one graph of states: see `bytes_per_prompt`.
+vision-language models. Only the row of the word's position is computed, and of a wrapped model's layers nothing is kept
+but what enters each (`models.recompute`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,12 @@ from groundscope.corpus.boxes import Box, Patches
 from groundscope.errors import AnalysisError
 from groundscope.mechanism.causal import CausalOptions, causal_runs
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
-from groundscope.mechanism.heads import HeadIndex
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import Saliency, saliency
 from groundscope.models.base import LanguageModel
 
 BOX_CRITERION = CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9))
 """The paper's: at least 70 % (and 90 %) of a head's patch-to-word saliency comes from inside the box."""
-_FIELDS = ("flow", "signed_flow", "scene_flow", "into_last", "strip", "strip_row", "total", "layer_flow", "maps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +69,10 @@ def picture_prompt(
     return PromptBatch(input_ids, torch.tensor([target]), ground, scene=scene, **rest)
 
 
-def saliency_in_parts(
-    model: LanguageModel, prompts: PromptBatch, *, layers_at_once: int = 4, keep_maps: Sequence[int] = ()
-) -> Saliency:
-    """Return `saliency` of all layers for the last row, computed ``layers_at_once`` layers at a time.
-
-    A pass keeps the states of the layers from its first one up, and the row of each of its heads; the last pass needs
-    the fewest. The result is that of one pass over all layers.
-    """
-    layers = HeadIndex.of(model).chosen_layers
-    parts = [
-        saliency(model, prompts, layers=layers[start : start + layers_at_once], rows="last", keep_maps=keep_maps)
-        for start in range(0, len(layers), layers_at_once)
-    ]
-    if not parts:
-        return saliency(model, prompts, rows="last", keep_maps=keep_maps)
-    first = parts[0]
-    joined = {name: torch.cat([getattr(part, name) for part in parts], dim=1) for name in _FIELDS}
-    return Saliency(
-        index=HeadIndex.of(model),
-        rows="last",
-        surprisal=first.surprisal,
-        numbers=first.numbers,
-        kept=first.kept,
-        **joined,
-    )
+def box_positions_share(prompt: PromptBatch) -> float:
+    """Return the share of the first prompt's picture positions that lie in the box: chance, for a head."""
+    scene = prompt.ground if prompt.scene is None else prompt.scene
+    return float(prompt.ground[0].sum() / scene[0].sum())
 
 
 def inspect_picture(
@@ -104,7 +81,6 @@ def inspect_picture(
     *,
     options: CriterionOptions = BOX_CRITERION,
     causal: CausalOptions | None = None,
-    layers_at_once: int = 4,
 ) -> PictureInspection:
     """Inspect one picture and word; ``prompt`` is that of `picture_prompt` or of a study's tests.
 
@@ -112,7 +88,7 @@ def inspect_picture(
     """
     prompt = prompt[slice(0, 1)]
     causal = causal or CausalOptions()
-    scores = saliency_in_parts(model, prompt, layers_at_once=layers_at_once, keep_maps=prompt.numbers.tolist())
+    scores = saliency(model, prompt, rows="last", keep_maps=prompt.numbers.tolist())
     shares = aggregate_score(scores, options)
     found = shares >= options.threshold
     names = scores.index.names
@@ -138,7 +114,7 @@ def inspect_picture(
         control_range=spread,
         control_heads=control_heads,
         draws=causal.draws,
-        inside=float(prompt.ground[0].sum() / scene[0].sum()),
+        inside=box_positions_share(prompt),
         maps=_picture_maps(scores, scene[0]),
         names=tuple(names),
     )

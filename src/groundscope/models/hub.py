@@ -39,14 +39,11 @@ def from_pretrained(
     """
     number = dtype_named(dtype)
     folder = Path(name_or_path)
-    if folder.is_dir() and revision is not None:
-        raise ModelError(f"{folder} is a folder: it has no revision '{revision}' (repositories on a hub have).")
-    if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
-        raise ModelError(f"{folder} is no model: it has no {CONFIG_NAME}. Give the folder of one checkpoint.")
+    refuse_no_checkpoint(folder, revision)
     if _is_ours(folder):
         model: LanguageModel = load_model(folder).to(number)  # type: ignore[arg-type]
     else:
-        loaded = _load(str(name_or_path), revision, number)
+        loaded = load_weights(AutoModelForCausalLM, "causal language model", str(name_or_path), revision, number)
         model = PretrainedLM(loaded, load_tokenizer(str(name_or_path), revision))
     return model.to(device_named(device)).eval()  # type: ignore[arg-type]
 
@@ -64,22 +61,36 @@ def _is_ours(folder: Path) -> bool:
     return config.is_file() and str(read_json(config).get("model_type")).startswith("groundscope")
 
 
-def _load(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+def refuse_no_checkpoint(folder: Path, revision: str | None) -> None:
+    """Raise ModelError for a folder that holds no checkpoint, or of which a revision is asked."""
+    if folder.is_dir() and revision is not None:
+        raise ModelError(f"{folder} is a folder: it has no revision '{revision}' (repositories on a hub have).")
+    if folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{folder} is no model: it has no {CONFIG_NAME}. Give the folder of one checkpoint.")
+
+
+def load_weights(auto: Any, kind: str, name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a model of Hugging Face's through one of its auto classes; ``kind`` says in words what ``auto`` loads.
+
+    Raises ModelError as `from_pretrained` does, but looks at no folder; see `refuse_no_checkpoint`.
+    """
     asked = f"'{name}'" if revision is None else f"'{name}' at revision '{revision}'"
     try:
         with no_progress_bar():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, dtype=dtype, output_loading_info=True
-            )
+            loaded: Any = auto.from_pretrained(name, revision=revision, dtype=dtype, output_loading_info=True)
     except SafetensorError as error:
         raise ModelError(f"The weights of {asked} are damaged ({error}). Delete them and download again.") from None
     except ValueError as error:
-        raise ModelError(f"{asked} is not a causal language model that transformers knows: {_first(error)}") from None
+        raise ModelError(f"{asked} is not a {kind} that transformers knows: {_first(error)}") from None
     except (OSError, KeyError) as error:
         raise ModelError(f"{asked} could not be loaded: {_reason(name, revision, error)}") from None
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ModelError(f"The weights of {asked} are of other sizes than its {CONFIG_NAME} says.") from None
     model, report = loaded
-    if report["missing_keys"] or report["mismatched_keys"]:
-        lacking = sorted(map(str, {*report["missing_keys"], *report["mismatched_keys"]}))
+    if report["missing_keys"]:
+        lacking = sorted(map(str, report["missing_keys"]))
         raise ModelError(
             f"{asked} lacks weights of a {type(model).__name__} ({', '.join(lacking[:3])}; {len(lacking)} in all): "
             "it is another kind of model, or incomplete. Random ones in their place would make any result worthless."

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from groundscope.errors import ModelError
 from groundscope.models.base import LanguageModel
-from groundscope.models.gate import Mixer
+from groundscope.models.gate import Gate, Mixer
 from groundscope.models.hf_attention import ask_gates
 from groundscope.models.hf_probe import Anatomy, probe
 
@@ -169,10 +169,12 @@ class PretrainedLM(LanguageModel):
             ) from None
 
     def _asking(self) -> AbstractContextManager[None]:
+        gates = self._gates()
+        return ask_gates(self.model, gates) if gates else nullcontext()
+
+    def _gates(self) -> dict[nn.Module, Gate | None]:
         gates = {mixer.attention: mixer.gate for mixer in self._mixers if mixer.gate is not None}
-        if not gates:
-            return nullcontext()
         if None in gates:
             bare = next(i for i, mixer in enumerate(self._mixers) if mixer.gate is not None and mixer.attention is None)
             raise ModelError(f"Layer {bare} of this {type(self.model).__name__} has no attention to gate.")
-        return ask_gates(self.model, gates)  # type: ignore[arg-type]
+        return gates  # type: ignore[return-value]

@@ -7,23 +7,30 @@ where its picture tokens look (`models.vlm_geometry`).
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers.utils.import_utils import is_torchvision_available
 
 from groundscope.corpus.boxes import Patches, Size
-from groundscope.errors import ModelError, did_you_mean
-from groundscope.models.hub import DTYPES, no_progress_bar
+from groundscope.errors import ModelError
+from groundscope.models.gate import Gate
+from groundscope.models.hf_attention import ask_gates
+from groundscope.models.hub import device_named, dtype_named, load_weights, refuse_no_checkpoint
 from groundscope.models.pretrained import PretrainedLM
+from groundscope.models.recompute import recomputing
 from groundscope.models.vlm_geometry import picture_patches
 
-_NOT_FORWARDED = ("attention_mask", "rows", "cols")
-"""What processors return and models do not read, or need not: nothing is padded."""
+_NOT_FORWARDED = ("attention_mask",)
+"""What processors return and models need not: nothing is padded."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,10 @@ class PretrainedVLM(PretrainedLM):
     once) and for those whose parts cannot be found.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: Any = None):
+    def __init__(self, model: PreTrainedModel, processor: Any = None, why_no_processor: str = "it has no processor."):
         super().__init__(model, getattr(processor, "tokenizer", None))
         self.processor = processor
+        self.why_no_processor = why_no_processor
         self.language_model: nn.Module = _language_model(model)
         self.image_token: int = _image_token(model)
 
@@ -60,7 +68,10 @@ class PretrainedVLM(PretrainedLM):
         """Return the states after the final norm; with ``inputs_embeds`` (from `see`) those under the picture."""
         if inputs_embeds is None:
             return super().hidden(input_ids)
-        with self._asking():
+        gates = self._gates()
+        if not gates:
+            return self._run(inputs_embeds, position_ids)
+        with ask_gates(self.model, gates), self._thriftily(gates):
             return self._run(inputs_embeds, position_ids)
 
     def residual_stream(
@@ -80,9 +91,15 @@ class PretrainedVLM(PretrainedLM):
     def see(self, inputs: Mapping[str, Tensor]) -> Seen:
         """Send pictures through the vision tower; ``inputs`` are what the model's own processor returns.
 
-        Raises ModelError where the prompt holds no picture tokens, or is padded.
+        Raises ModelError where the prompt holds no picture tokens, is padded, or longer than the model can read.
         """
         ids = inputs["input_ids"]
+        most = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        if most is not None and ids.shape[1] > most:
+            raise ModelError(
+                f"The prompt and its picture are {ids.shape[1]} tokens; this {type(self.model).__name__} was made for "
+                f"{most}. Shorten the prompt."
+            )
         picture = ids == self.image_token
         if not bool(picture.any(dim=1).all()):
             raise ModelError("A prompt holds no picture tokens; give it through the model's own processor.")
@@ -103,24 +120,59 @@ class PretrainedVLM(PretrainedLM):
         if positions is not None:  # Qwen2-VL's are [axis, prompt, time]
             extras["position_ids"] = positions.expand(len(ids), -1) if positions.ndim == 2 else positions.movedim(1, 0)
         again = self.hidden(ids, **extras)
-        if not torch.allclose(again.double(), whole.double(), rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+        if not _close(again, whole):
             raise ModelError(
                 f"The language model of this {type(self.model).__name__} is handed more than embeddings and positions: "
                 "it sees what comes after (PaliGemma's prompt), or the picture enters later layers too."
             )
         return Seen(ids.cpu(), picture.cpu(), extras)
 
+    @property
+    def picture_mark(self) -> str:
+        """What stands for a picture in a prompt."""
+        return getattr(self.processor, "image_token", None) or "<image>"
+
+    def dressed(self, prompt: str) -> str:
+        """Return a prompt with its picture's mark: where it has none, in front, as the model's family writes it."""
+        token = self.picture_mark
+        if token in prompt:
+            return prompt
+        start, end = (getattr(self.config, f"vision_{side}_token_id", None) for side in ("start", "end"))
+        if self.tokenizer is not None and start is not None and end is not None:  # Qwen2-VL
+            token = token.join(map(str, self.tokenizer.convert_ids_to_tokens([start, end])))
+        return f"{token}\n{prompt}"
+
+    def answering(self, question: str, start: str) -> str:
+        """Return ``start`` as the beginning of the answer to a question about a picture, in the model's form of a chat.
+
+        Raises ModelError where the model's processor has no chat template, or one without pictures.
+        """
+        if getattr(self.processor, "chat_template", None) is None:
+            raise ModelError("This model has no chat template: write its form of a question into the prompt yourself.")
+        said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+        try:
+            chat: str = self.processor.apply_chat_template(said, add_generation_prompt=True)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"This model's chat template does not take a picture and a question: {error}") from None
+        tokenizer: Any = self.tokenizer
+        first = tokenizer.bos_token
+        if first and chat.startswith(first) and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+            chat = chat.removeprefix(first)  # the tokenizer puts it there itself
+        return chat + ("" if not start or chat[-1:].isspace() else " ") + start
+
     def ask(self, pictures: list[Image.Image], prompts: list[str]) -> tuple[Seen, list[Patches]]:
         """Return prompts with their pictures, and where each picture's tokens look.
 
-        A prompt that has no picture token gets one in front. Raises ModelError without a processor, and where the
-        geometry of the model's kind is not known.
+        A prompt that has no picture token gets one in front (`dressed`). Raises ModelError without a processor, for
+        prompts with more than one picture, and where the geometry of the model's kind is not known.
         """
         if self.processor is None:
-            raise ModelError("This model came without a processor, so pictures cannot be prepared for it.")
-        token = getattr(self.processor, "image_token", None) or "<image>"
-        texts = [prompt if token in prompt else f"{token}\n{prompt}" for prompt in prompts]
-        inputs = self.processor(images=pictures, text=texts, return_tensors="pt")
+            raise ModelError(f"No picture can be prepared for this model: {self.why_no_processor}")
+        texts = [self.dressed(prompt) for prompt in prompts]
+        try:
+            inputs = self.processor(images=pictures, text=texts, return_tensors="pt")
+        except ValueError as error:
+            raise ModelError(f"The model's processor does not take this prompt and picture: {error}") from None
         inputs = {name: value.to(self.unembedding.device) for name, value in inputs.items()}
         seen = self.see(inputs)
         sizes = [Size(*picture.size) for picture in pictures]
@@ -130,6 +182,12 @@ class PretrainedVLM(PretrainedLM):
             for row, (size, count) in enumerate(zip(sizes, counts, strict=True))
         ]
         return seen, patches
+
+    def _thriftily(self, gates: Mapping[nn.Module, Gate | None]) -> AbstractContextManager[None]:
+        """A picture is thousands of positions: a graph of all layers' states would be as large as the model."""
+        if not torch.is_grad_enabled():
+            return nullcontext()
+        return recomputing(self.anatomy.blocks, lambda: ask_gates(self.model, gates))
 
     def _run(self, inputs_embeds: Tensor, position_ids: Tensor | None) -> Tensor:
         if position_ids is not None and position_ids.ndim == 3:
@@ -146,30 +204,19 @@ def vlm_from_pretrained(
 
     Raises ModelError when there is no such model, when it is none, or when it lacks weights.
     """
-    if dtype not in DTYPES:
-        raise ModelError(f"Unknown dtype '{dtype}'; choose from {list(DTYPES)}.{did_you_mean(dtype, DTYPES)}")
-    try:
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-        with no_progress_bar():
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                name_or_path, revision=revision, dtype=DTYPES[dtype], output_loading_info=True
-            )
-        model, report = loaded
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"'{name_or_path}' is no vision-language model that can be loaded: {reason}") from None
-    if report["missing_keys"]:
-        lacking = sorted(map(str, report["missing_keys"]))
-        raise ModelError(
-            f"'{name_or_path}' lacks weights of a {config.model_type} ({', '.join(lacking[:3])}; {len(lacking)} in "
-            "all): random ones in their place would make any result worthless."
-        )
+    number, place = dtype_named(dtype), device_named(device)
+    refuse_no_checkpoint(Path(name_or_path), revision)
+    kind = "vision-language model"
+    model = load_weights(AutoModelForImageTextToText, kind, name_or_path, revision, number)
+    processor, why = None, ""
     try:
         processor = AutoProcessor.from_pretrained(name_or_path, revision=revision)
-    except (OSError, ValueError, KeyError, ImportError, TypeError):
-        processor = None
-    place = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    return PretrainedVLM(model.to(place).eval(), processor)
+    # by family and by what is not installed: without torchvision some fail in their own ways
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        why = f"its processor cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:300]})."
+        if not is_torchvision_available():
+            why += " Some families' processors want torchvision: pip install torchvision."
+    return PretrainedVLM(model.to(place).eval(), processor, why)  # type: ignore[arg-type]
 
 
 def _language_model(model: PreTrainedModel) -> nn.Module:
@@ -186,3 +233,9 @@ def _image_token(model: PreTrainedModel) -> int:
         if isinstance(token, int):
             return token
     raise ModelError(f"{type(model).__name__} does not say which token stands for a picture (config.image_token_id).")
+
+
+def _close(here: Tensor, there: Tensor) -> bool:
+    """Whether two tensors are equal but for rounding in their dtype."""
+    tolerance = 1e-3 if here.dtype.itemsize >= 4 else 5e-2
+    return torch.allclose(here.double(), there.double(), rtol=tolerance, atol=tolerance * float(there.abs().max()))

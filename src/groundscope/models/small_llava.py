@@ -34,8 +34,10 @@ def assemble(encoder: str | Path, language_model: str | Path, *, canvas: int, se
     with no_progress_bar():
         eye: Any = AutoModel.from_pretrained(encoder, dtype=torch.float32)
         speaker: Any = AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32)
-    speaker.resize_token_embeddings(max(len(tokenizer), speaker.config.vocab_size), mean_resizing=False)
     vision = AutoConfig.from_pretrained(encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # the new token's row is drawn, too
+        speaker.resize_token_embeddings(max(len(tokenizer), speaker.config.vocab_size), mean_resizing=False)
     config = LlavaConfig(
         vision_config={**vision.to_dict(), "image_size": canvas},
         text_config=speaker.config.to_dict(),

@@ -19,6 +19,8 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
+from transformers.utils import CONFIG_NAME
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from groundscope.corpus.boxes import Patches, Size, View, centre_cropped, padded, stretched
 from groundscope.errors import ModelError
@@ -27,6 +29,7 @@ from groundscope.models.hub import no_progress_bar
 from groundscope.record import Record
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESSOR = "preprocessor_config.json"
 _UNUSED = ("pooler", "mask_token", "head")
 """Weights that no patch's feature depends on; a checkpoint may lack them."""
 
@@ -138,7 +141,13 @@ class VisionEncoder:
     def _features(self, pictures: Sequence[Image.Image]) -> Float16[np.ndarray, "picture position d_patch"]:
         states = self._encode(torch.stack([self.pixels(picture) for picture in pictures]))
         positions = [*self.kept_before, *range(self.before, states.shape[1])]
-        return states[:, positions].half().numpy()
+        features = states[:, positions].half()
+        if not bool(features.isfinite().all()):
+            raise ModelError(
+                f"'{self.options.name}' gives features up to {float(states.abs().max()):.3g}, which fp16 does not "
+                "hold: take its last layer, after its norm (`layer: -1`)."
+            )
+        return features.numpy()
 
     @torch.no_grad()
     def _encode(self, pixels: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture position d_patch"]:
@@ -199,18 +208,22 @@ def _refuse_incomplete(name: str, missing: Iterable[str]) -> None:
 
 
 def _weights_identity(options: EncoderOptions) -> str:
+    """What was loaded: a folder's files, or a repository's commit, for a branch moves under its name."""
     folder = Path(options.name)
     if not folder.is_dir():
-        return f"{options.name}@{options.revision}"
+        config = cached_file(options.name, CONFIG_NAME, revision=options.revision)
+        return f"{options.name}@{extract_commit_hash(config, None) or options.revision}"
     return " ".join(f"{file.name} {sha256_file(file)}" for file in sorted(folder.glob("*")) if file.is_file())
 
 
 def _normalisation(options: EncoderOptions) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of colours as the encoder's own processor has them, else ImageNet's."""
-    file = Path(options.name) / "preprocessor_config.json"
-    if not file.is_file():
+    file = cached_file(
+        options.name, PREPROCESSOR, revision=options.revision, _raise_exceptions_for_missing_entries=False
+    )
+    if file is None:
         return IMAGENET
-    settings = read_json(file)
+    settings = read_json(Path(file))
     return tuple(settings.get("image_mean", IMAGENET[0])), tuple(settings.get("image_std", IMAGENET[1]))
 
 

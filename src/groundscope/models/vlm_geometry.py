@@ -32,7 +32,8 @@ def picture_patches(
             _, height, width = inputs["image_grid_thw"][row].tolist()
             patches = qwen2_vl_patches(config.vision_config, size, height, width)
         case "smolvlm" | "idefics3":
-            patches = tiled_patches(config, size, int(inputs["rows"][row][0]), int(inputs["cols"][row][0]))
+            _, rows, columns = images.get_number_of_image_patches(size.height, size.width, {})
+            patches = tiled_patches(config, size, rows, columns)
         case _:
             raise ModelError(f"Where the picture tokens of a '{kind}' model look is not known here; heads can be found "
                              "by attention to the whole picture, boxes cannot be used.")  # fmt: skip

@@ -3,13 +3,14 @@
 import base64
 import html
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-from groundscope.corpus.boxes import Box, Patches
+from groundscope.corpus.boxes import Box, Patches, Size
 from groundscope.files import atomic_file
 from groundscope.mechanism.inspect_picture import PictureInspection
 
@@ -17,11 +18,14 @@ SIDE = 280  # of the longer edge of an overlay, in pixels
 _FROM, _TOWARDS = (38, 70, 120), (255, 196, 0)  # dark blue to yellow: told apart without colour vision too
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c2430; }
-table { border-collapse: collapse; margin: 1rem 0; } th { font-weight: 500; padding: .15rem .4rem; color: #556; }
-td.h { width: 2.6rem; height: 1.7rem; text-align: center; font-size: .75rem; border: 1px solid #fff; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
+th { font-weight: 500; padding: .15rem .4rem; color: #556; }
+td.h { min-width: 1.7rem; height: 1.7rem; text-align: center; font-size: .75rem; border: 1px solid #fff; }
 .over { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figcaption { font-size: .85rem; }
 pre { background: #f4f5f7; padding: .8rem; white-space: pre-wrap; }
 .found { outline: 2px solid #c1121f; outline-offset: -2px; }
+input[name=by] { margin-left: 1rem; }
+#by-head:checked ~ .by-model, #by-model:checked ~ .by-head { display: none; }
 """
 
 
@@ -35,21 +39,13 @@ def overlay(
     scale = SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     grey = np.asarray(picture.convert("L").resize(size, Image.Resampling.BICUBIC), dtype=float)[..., None]
-    heat = patches.painted(np.abs(values))
+    shown = Patches(Size(*size), patches.corners * np.tile(np.divide(size, picture.size), 2))
+    heat = shown.painted(np.abs(values))
     most = np.nanmax(heat) if np.isfinite(heat).any() else 0.0
     share = np.nan_to_num(heat / most if most > 0 else heat * 0)
-    unseen = np.isnan(heat)
-    resized = [
-        np.asarray(Image.fromarray(part.astype(np.float32)).resize(size, Image.Resampling.NEAREST))[..., None]
-        for part in (share, unseen)
-    ]
-    colour = np.array(_FROM) + (np.array(_TOWARDS) - np.array(_FROM)) * resized[0]
-    painted = np.where(resized[1] > 0.5, grey, 0.45 * grey + 0.55 * colour)
-    image = Image.fromarray(painted.clip(0, 255).astype(np.uint8))
-    if box is not None:
-        corners = (box.corners * scale).round().tolist()
-        ImageDraw.Draw(image).rectangle(corners, outline=(255, 40, 60), width=3)
-    return image
+    colour = np.array(_FROM) + (np.array(_TOWARDS) - np.array(_FROM)) * share[..., None]
+    painted = np.where(np.isnan(heat)[..., None], grey, 0.45 * grey + 0.55 * colour)
+    return _boxed(Image.fromarray(painted.clip(0, 255).astype(np.uint8)), box, scale)
 
 
 def write_overlay_page(
@@ -63,44 +59,92 @@ def write_overlay_page(
     lines: str,
     shown: int = 12,
 ) -> Path:
-    """Write one self-contained page: the grid of all heads, and overlays of those with the largest flow from the box.
+    """Write one self-contained page: grids of all heads, overlays of those with the largest flow from the box, and of
+    every layer.
 
     ``lines`` is the inspection as text. The same inspection gives the same bytes.
     """
     by_name = {name: number for number, name in enumerate(found.names)}
     scene = Patches(patches.size, patches.corners[patches.looks_somewhere])
-    figures = []
-    for head in found.heads[:shown]:
-        image = overlay(picture, scene, found.maps[by_name[head.name]], box)
-        mark = " found" if head.name in found.found else ""
-        figures.append(
-            f'<figure><img class="{mark.strip()}" alt="saliency of {head.name}" src="{_data(image)}">'
-            f"<figcaption>{head.name}: {100 * head.share:.0f} % from the box, {head.flow:.3g} nats</figcaption>"
-            "</figure>"
+    inside = scene.inside(box)
+
+    def figure(values: Float[np.ndarray, " position"], caption: str, is_found: bool = False) -> str:
+        return _figure(overlay(picture, scene, values, box), caption, is_found)
+
+    heads = [
+        figure(
+            found.maps[by_name[head.name]],
+            f"{head.name}: {100 * head.share:.0f} % from the box, {head.flow:.3g} nats",
+            head.name in found.found,
         )
+        for head in found.heads[:shown]
+    ]
+    layers = []
+    for layer, names in _layers(found).items():
+        values = np.abs(found.maps[[by_name[name] for name in names]].sum(axis=0))
+        seen, boxed = float(values.sum()), float(values[inside].sum())
+        share = f"{100 * boxed / seen:.0f} % from the box, " if seen > 0 else ""
+        layers.append(figure(values, f"L{layer}: {share}{boxed:.3g} nats"))
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1><pre>{html.escape(lines)}</pre>"
-        "<h2>Heads</h2><p>Share of each head's patch-to-word saliency that comes from inside the box, in per cent. "
-        "Layers downwards and heads to the right, both counted from 0; outlined: over the threshold.</p>"
-        f'{_grid(found)}<h2>Where they look</h2><div class="over">{"".join(figures)}</div></html>'
+        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
+        f"{_figure(_shown(picture, box), 'The picture and its box.')}<pre>{html.escape(lines)}</pre>"
+        "<h2>Heads</h2><p>Layers downwards and heads to the right, both counted from 0; outlined: over the threshold. "
+        "Per head: the share of its patch-to-word |saliency| that comes from inside the box, in per cent. Per model: "
+        "that |saliency| itself, in per cent of the largest head's.</p>"
+        '<input type="radio" name="by" id="by-head" checked><label for="by-head">per head</label>'
+        '<input type="radio" name="by" id="by-model"><label for="by-model">per model</label>'
+        f"{_grid(found, 'by-head', {head.name: head.share for head in found.heads})}"
+        f"{_grid(found, 'by-model', _of_the_largest(found))}"
+        f"<h2>Where heads look</h2><p>The {len(heads)} heads with the largest flow from the box; each from its least "
+        f'(dark) to its greatest (yellow) |saliency|.</p><div class="over">{"".join(heads)}</div>'
+        "<h2>Where layers look</h2><p>All heads of a layer together: |sum over heads of the saliency|.</p>"
+        f'<div class="over">{"".join(layers)}</div></html>'
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
 
 
-def _grid(found: PictureInspection) -> str:
-    shares = {head.name: head.share for head in found.heads}
+def _shown(picture: Image.Image, box: Box) -> Image.Image:
+    scale = SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return _boxed(picture.convert("RGB").resize(size, Image.Resampling.BICUBIC), box, scale)
+
+
+def _boxed(image: Image.Image, box: Box | None, scale: float) -> Image.Image:
+    if box is not None:
+        corners = (box.corners * scale).round().tolist()
+        ImageDraw.Draw(image).rectangle(corners, outline=(255, 40, 60), width=3)
+    return image
+
+
+def _figure(image: Image.Image, caption: str, is_found: bool = False) -> str:
+    mark = ' class="found"' if is_found else ""
+    said = html.escape(caption)
+    return f'<figure><img{mark} alt="{said}" src="{_data(image)}"><figcaption>{said}</figcaption></figure>'
+
+
+def _layers(found: PictureInspection) -> dict[int, list[str]]:
     layers: dict[int, list[str]] = {}
     for name in found.names:
         layers.setdefault(int(name[1:].split("H")[0]), []).append(name)
+    return layers
+
+
+def _of_the_largest(found: PictureInspection) -> dict[str, float]:
+    largest = max(head.flow for head in found.heads)
+    return {head.name: head.flow / largest if largest > 0 else 0.0 for head in found.heads}
+
+
+def _grid(found: PictureInspection, kind: str, shares: Mapping[str, float]) -> str:
+    layers = _layers(found)
     widest = max(len(names) for names in layers.values())
     rows = ["<tr><th></th>" + "".join(f"<th>H{head}</th>" for head in range(widest)) + "</tr>"]
     for layer, names in layers.items():
         cells = "".join(_cell(shares[name], name in found.found) for name in names)
         rows.append(f"<tr><th>L{layer}</th>{cells}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f'<div class="wide {kind}"><table>{"".join(rows)}</table></div>'
 
 
 def _cell(share: float, is_found: bool) -> str:

@@ -49,7 +49,9 @@ def write_page(run: Path, out: Path | None = None) -> Path:
 
 def render(run: Run, links: str, sections: Sequence[Section] = SECTIONS) -> str:
     """Return the page's HTML; ``links`` leads from the page to the run's folder."""
-    contents = {section.key: section.build(run) for section in sections}
+    built = {section.key: section.build(run) for section in sections}
+    sections = [section for section in sections if section.belongs(run, built[section.key])]
+    contents = {section.key: built[section.key] for section in sections}
     scripts = [get_plotlyjs(), *(asset(name) for name in SCRIPTS)]
     scripts = [script.replace("</script", r"<\/script") for script in scripts]
     return template("page.html.j2", FILTERS).render(

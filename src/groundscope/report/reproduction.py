@@ -11,15 +11,17 @@ from typing import Any
 from markupsafe import Markup
 
 from groundscope import __version__
+from groundscope.errors import StudyError
 from groundscope.files import atomic_file
 from groundscope.report.numbers import FIXED, MISSING, decimal, interval, plural, whole
 from groundscope.report.style import COLOURS
 from groundscope.report.templating import asset, template
-from groundscope.reproduction.comparison import Group, Row, compare
-from groundscope.reproduction.experiments import PAPER, scales
+from groundscope.reproduction.comparison import Found, Group, Row, compare
+from groundscope.reproduction.experiments import PAPER, run_folder, scales
 from groundscope.reproduction.listing import hours, listed
-from groundscope.reproduction.published import Point, Quantity, paper
-from groundscope.reproduction.results import Measured
+from groundscope.reproduction.origin import Origin, origin
+from groundscope.reproduction.published import Paper, Point, Quantity, paper
+from groundscope.reproduction.rate import REFERENCE, recorded_rate
 from groundscope.reproduction.verdicts import RULES, TOLERANCE, Verdict
 from groundscope.training.memory import size
 
@@ -38,8 +40,10 @@ WIDTH, MARGIN = 130, 7  # pixels of the line on which published and measured num
 
 def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
     """Write the page to ``out`` from the runs below ``runs`` and the study files in ``studies``; return ``out``."""
+    if out.is_dir():
+        raise StudyError(f"{out} is a folder. Name the file to write, such as {out / 'reproduction.html'}.")
     published, sizes = paper(), scales(studies)
-    groups = compare(published, runs, sizes)
+    groups = compare(published, studies, runs, sizes)
     html = template("reproduction.html.j2", FILTERS).render(
         version=__version__,
         style=Markup(asset("page.css")),
@@ -52,11 +56,22 @@ def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
         rules=RULES,
         marks=MARKS,
         grades=GRADES,
+        runs=list(_runs(published, runs, sizes)),
+        rate=recorded_rate(runs) or REFERENCE,
         tolerance={grade.value: tolerance for grade, tolerance in TOLERANCE.items()},
     )
     with atomic_file(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return out
+
+
+def _runs(published: Paper, runs: Path, sizes: Sequence[str]) -> Iterator[tuple[str, str, Origin]]:
+    """(experiment, scale, where its numbers come from) of every run that has any."""
+    for name in published.experiments:
+        for scale in sizes:
+            found = origin(run_folder(runs, scale, name))
+            if found:
+                yield name, scale, found
 
 
 def _tallies(group: Group, sizes: Sequence[str]) -> list[list[tuple[Verdict, int]]]:
@@ -74,10 +89,10 @@ def _blocks(group: Group) -> Iterator[dict[str, Any]]:
             "experiment": experiment,
             "rows": [
                 {
-                    "where": _where(row.point),
+                    "where": _where(row.point, quantity),
                     "published": published(row.point, quantity),
                     "line": _line(row, reach),
-                    "ours": [_ours(found.measured, found.verdict, quantity) for found in row.ours],
+                    "ours": [_ours(found, quantity) for found in row.ours],
                 }
                 for row in block
             ],
@@ -85,34 +100,37 @@ def _blocks(group: Group) -> Iterator[dict[str, Any]]:
 
 
 def published(point: Point, quantity: Quantity) -> str:
-    """Write a published number: ``2.28``, ``4.2 to 4.5``, ``7.86 (sd .11)``; a dash where none was stated."""
+    """Write a published number: ``2.28``, ``4.2 to 4.5``, ``7.864 (sd 0.105)``; a dash where none was stated."""
     if point.value is None:
         return MISSING
     text = decimal(point.value, _digits(point, quantity))
     if point.high is not None:
         text = f"{text} to {decimal(point.high, _digits(point, quantity))}"
-    return text if point.sd is None else f"{text}{FIXED}(sd {decimal(point.sd)})"
+    return text if point.sd is None else f"{text}{FIXED}(sd {decimal(point.sd, 3)})"
 
 
 def _digits(point: Point, quantity: Quantity) -> int:
     return 3 if point.sd is not None or quantity.measure.kind == "lens" else quantity.digits
 
 
-def _where(point: Point) -> str:
-    """Say which step and layer a number is of."""
-    parts = [f"layer {point.layer}"] if point.layer is not None else []
-    return ", ".join(parts or ([f"step {whole(point.step)}"] if point.step is not None else []))
+def _where(point: Point, quantity: Quantity) -> str:
+    """Say which layer or step a number is of: whichever the series goes along."""
+    along = len({each.layer for each in quantity.points}) > 1
+    if along or point.step is None:
+        return "" if point.layer is None else f"layer {point.layer}"
+    return f"step {whole(point.step)}"
 
 
-def _ours(measured: Measured | None, verdict: Verdict, quantity: Quantity) -> dict[str, Any]:
+def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
+    measured = found.measured
     if measured is None:
-        return {"verdict": verdict, "number": "", "interval": "", "about": ""}
+        return {"verdict": found.verdict, "number": "", "interval": "", "about": found.problem}
     digits = max(2, quantity.digits) if quantity.unit != "steps" and quantity.digits else quantity.digits
     about = [f"step {whole(measured.step)}"] if measured.step is not None else []
     about += [plural(measured.n_seeds, "seed"), *([measured.note] if measured.note else [])]
     bounds = interval(measured.low, measured.high, digits) if measured.low is not None else ""
     return {
-        "verdict": verdict,
+        "verdict": found.verdict,
         "number": decimal(measured.value, digits),
         "interval": bounds,
         "about": ", ".join(about),

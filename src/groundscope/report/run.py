@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ LINKED = (
 )
 
 
+class World(StrEnum):
+    """What a study is about: words alone, or pictures and words."""
+
+    TEXT = "text"
+    PICTURES = "pictures"
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run directory holds.
@@ -123,6 +131,12 @@ class Run:
         if self.card:
             facts += [f"corpus of {compact(self.card.tokens)} tokens, vocabulary of {whole(self.card.vocabulary_size)}"]
         return facts
+
+    @property
+    def world(self) -> World:
+        """What the models were shown."""
+        corpus = self.resolved.get("corpus") or {}
+        return World.PICTURES if "encoders" in corpus or "pictures" in self.tables else World.TEXT
 
     @property
     def recurrent(self) -> tuple[str, ...]:

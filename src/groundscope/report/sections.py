@@ -12,7 +12,7 @@ from groundscope.report.claims_of_run import claims_of
 from groundscope.report.content import Content, Section
 from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
 from groundscope.report.numbers import percent
-from groundscope.report.run import LINKED, Run
+from groundscope.report.run import LINKED, Run, World
 from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
 from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
 from groundscope.report.sections_mechanism import MECHANISM_SECTIONS
@@ -192,7 +192,7 @@ SECTIONS = (
     *MECHANISM_SECTIONS,
     PROMPTS,
     Section("loss", "Training", "table loss", _loss),
-    Section("corpus", "Corpus", "corpus/card.json", _corpus),
+    Section("corpus", "Corpus", "corpus/card.json", _corpus, World.TEXT),
     Section("settings", "Settings", "study.yaml", _settings),
     Section("provenance", "Provenance", "provenance.json", _provenance),
     Section("tables", "Tables", "tables/", _tables),

@@ -12,7 +12,7 @@ from groundscope.report.figures_behaviour import Linear, forest_figure, lines_fi
 from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import decimal, interval, listing, nats, percent
-from groundscope.report.run import Run
+from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end, evidence_over_seeds
 
 MEASURED, UNTRAINED, COUNTED = "as measured", "before any training", "a predictor that only counts"
@@ -222,6 +222,6 @@ def _thinned(values: Sequence[int], most: int = 8) -> list[int]:
     return list(values[::-1][::stride])[::-1]
 
 
-CONTROLS = Section("controls", "Controls", "table control_evidence", _controls)
-DOSE = Section("dose", "Co-occurrence removed", "section ablation in the study file", _dose)
-FRAMES = Section("frames", "Are the contexts neutral?", "table audit", _frames)
+CONTROLS = Section("controls", "Controls", "table control_evidence", _controls, World.TEXT)
+DOSE = Section("dose", "Co-occurrence removed", "section ablation in the study file", _dose, World.TEXT)
+FRAMES = Section("frames", "Are the contexts neutral?", "table audit", _frames, World.TEXT)

@@ -11,7 +11,7 @@ from groundscope.report.figures_behaviour import ages_figure, curves_figure, eme
 from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import listing, nats, plural, whole
-from groundscope.report.run import Run
+from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end
 
 
@@ -142,6 +142,6 @@ def _with_tokens(run: Run, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.join(tokens, on=["arch", "step"], how="left", maintain_order="left")
 
 
-SEEDS = Section("seeds", "Seeds, words and contexts as samples", "table replication", _seeds)
-KINDS = Section("kinds", "Kinds and categories of words", "table kinds", _kinds)
-EMERGENCE = Section("emergence", "When each word is grounded", "table word_emergence", _emergence)
+SEEDS = Section("seeds", "Seeds, words and contexts as samples", "table replication", _seeds, World.TEXT)
+KINDS = Section("kinds", "Kinds and categories of words", "table kinds", _kinds, World.TEXT)
+EMERGENCE = Section("emergence", "When each word is grounded", "table word_emergence", _emergence, World.TEXT)

@@ -7,7 +7,7 @@ from groundscope.report.chart_parts import RULE, Lines, span, step_figure
 from groundscope.report.content import Content, Section
 from groundscope.report.numbers import nats
 from groundscope.report.picture_viewer import picture_data
-from groundscope.report.run import Run
+from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end
 
 TILES = 24
@@ -68,4 +68,4 @@ def _repainted(row: dict) -> str:
     return f"{row['style']}: match {nats(row['match_nats'])}, repainted {nats(row['mismatch_nats'])}"
 
 
-PICTURE_SECTION = Section("pictures", "Pictures", "table pictures", _pictures)
+PICTURE_SECTION = Section("pictures", "Pictures", "table pictures", _pictures, World.PICTURES)

@@ -6,7 +6,7 @@ import polars as pl
 
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.report.content import Content, Section
-from groundscope.report.run import Run
+from groundscope.report.run import Run, World
 
 UNIT = 1e-4  # nats per whole number that is embedded: finer than a shade that an eye can tell
 
@@ -49,4 +49,4 @@ def _prompts(run: Run) -> Content | None:
     return Content({"seeds": table["seed"].unique().sort().to_list()}, data={"prompts": data, "promptUnit": UNIT})
 
 
-PROMPTS = Section("prompts", "Single prompts", "table prompt_saliency", _prompts)
+PROMPTS = Section("prompts", "Single prompts", "table prompt_saliency", _prompts, World.TEXT)

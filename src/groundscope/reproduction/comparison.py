@@ -1,15 +1,18 @@
 """Every published number beside ours, from whatever runs there are."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from groundscope.reproduction.experiments import run_folder
+from groundscope.errors import GroundscopeError
+from groundscope.reproduction.experiments import experiments, run_folder
 from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Paper, Point, Quantity
 from groundscope.reproduction.results import Measured, Results
+from groundscope.reproduction.settings import are_the_papers
 from groundscope.reproduction.verdicts import Verdict, verdicts
+from groundscope.study.config import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Found:
 
     measured: Measured | None
     verdict: Verdict
+    problem: str = ""
+    """Why the run's tables could not be read; empty: they could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +48,34 @@ class Group:
         return {verdict: counted[verdict] for verdict in Verdict if counted[verdict]}
 
 
-def compare(paper: Paper, runs: Path, scales: Sequence[str]) -> list[Group]:
+def compare(paper: Paper, studies: Path, runs: Path, scales: Sequence[str]) -> list[Group]:
     """Hold the runs below ``runs`` against the paper, at each of ``scales``; the order is that of the paper's file."""
-    rows = [row for quantity in paper.quantities for row in _rows(quantity, runs, scales)]
+    at_size = {name: known.study() for name, known in experiments(studies).items()}
+    rows = [row for quantity in paper.quantities for row in _rows(quantity, at_size, runs, scales)]
     titles = dict.fromkeys(row.quantity.group for row in rows)
     return [Group(title, tuple(row for row in rows if row.quantity.group == title)) for title in titles]
 
 
-def _rows(quantity: Quantity, runs: Path, scales: Sequence[str]) -> Iterator[Row]:
-    for experiment in quantity.experiments:
-        by_scale = [_found(quantity, Results(run_folder(runs, scale, experiment), quantity.model)) for scale in scales]
+def _rows(quantity: Quantity, at_size: Mapping[str, Study], runs: Path, scales: Sequence[str]) -> Iterator[Row]:
+    for name in quantity.experiments:
+        found = [Results(run_folder(runs, scale, name), quantity.model) for scale in scales]
+        by_scale = [_found(quantity, results, at_size.get(name)) for results in found]
         for point, *ours in zip(quantity.points, *by_scale, strict=True):
-            yield Row(quantity, experiment, point, tuple(ours))
+            yield Row(quantity, name, point, tuple(ours))
 
 
-def _found(quantity: Quantity, results: Results) -> list[Found]:
+def _found(quantity: Quantity, results: Results, study: Study | None) -> list[Found]:
+    try:
+        return _judged(quantity, results, study)
+    except GroundscopeError as error:  # one damaged run does not hide what the others say
+        return [Found(None, Verdict.NOT_RUN, str(error))] * len(quantity.points)
+
+
+def _judged(quantity: Quantity, results: Results, study: Study | None) -> list[Found]:
     asked = _rescaled(quantity, results.steps)
     said: Answer = answer(results, asked)
-    judged = verdicts(asked, said, paper_size=not quantity.stand_in and results.is_as_large(quantity.steps))
+    comparable = study is not None and not quantity.stand_in and are_the_papers(results.resolved, results.card, study)
+    judged = verdicts(asked, said, paper_size=comparable)
     return [Found(*pair) for pair in zip(said.points, judged, strict=True)]
 
 

@@ -7,16 +7,18 @@ cent). Measurements are not in it: they have no cost that a formula knows.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from groundscope.files import sha256_json
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
-from groundscope.study.cell import Cell
+from groundscope.study.cell import Cell, Record
 from groundscope.study.cells import ablation, one_form, seeing_train, train
+from groundscope.study.cells.corpus import PATHS
 from groundscope.study.config import ChatSource, ModelSettings, PicturesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
 from groundscope.training.config import TrainConfig
@@ -25,11 +27,9 @@ from groundscope.training.schedule import checkpoint_steps
 
 GPU_RATE = 0.40 * 989e12
 """Operations per second at 40 % of an H100's dense bfloat16 peak (989 TFLOP/s)."""
-CORE_RATE = 49e9
-"""Operations per second and core at which ``results/childes-small`` trained a narrow Transformer (568 s, two cores).
-Wide models come nearer to a core's peak, so for them this is an upper bound of the hours."""
 AUTHORS_VOCABULARY = 89_057
-"""Entries of the authors' vocabulary of CHILDES: assumed where it is not built and no limit is set."""
+CHILDES_VOCABULARIES = {1: AUTHORS_VOCABULARY, 10: 10_500}
+"""Entries of CHILDES by least frequency, assumed where it is not built and no limit is set: the authors', and ours."""
 
 
 class Training(NamedTuple):
@@ -52,22 +52,22 @@ class Cost:
     vocabulary: int
     """Entries that were counted with."""
     known: bool
-    """Whether the corpus is built, so that this is its vocabulary."""
+    """Whether such a corpus is built, so that this is its vocabulary."""
 
     @property
     def gpu_hours(self) -> float:
         """Hours of one H100-class GPU at 40 % of its peak."""
         return self.flops / GPU_RATE / 3600
 
-    @property
-    def cpu_hours(self) -> float:
-        """Core-hours of a CPU, one core for one hour each."""
-        return self.flops / CORE_RATE / 3600
+    def core_hours(self, rate: float) -> float:
+        """Hours of one CPU core at so many operations a second."""
+        return self.flops / rate / 3600
 
 
-def cost(study: Study, run: Path) -> Cost:
-    """Return what all trainings of ``study`` cost from their beginning; ``run`` may know the vocabulary."""
-    corpus = _corpus(study, run)
+def cost(study: Study, run: Path, others: Iterable[Path] = ()) -> Cost:
+    """Return what all trainings of ``study`` cost from their beginning; ``run``, or else one of ``others`` that has
+    built such a corpus, knows the vocabulary."""
+    corpus = _corpus(study, run, others)
     found = list(trainings(study, run, corpus))
     needs = {one.cell: DiskNeed.of(one.parameters, one.checkpoints, 0, one.config) for one in found}
     return Cost(len(found), sum(one.flops for one in found), total_need(needs), corpus.vocabulary, corpus.known)
@@ -110,9 +110,20 @@ def _model(settings: str, vocabulary: int, length: int) -> tuple[Config, int]:
     return model, count_parameters(model)
 
 
-def _corpus(study: Study, run: Path) -> CorpusSize:
+def corpus_settings(study: Study) -> dict[str, Any]:
+    """Return the settings that a corpus depends on, apart from what its files hold."""
+    return study.corpus.model_dump(mode="json", exclude=set(PATHS))
+
+
+def _corpus(study: Study, run: Path, others: Iterable[Path]) -> CorpusSize:
     found, source = corpus_size(study, run), study.corpus
-    if found.known or not isinstance(source, ChatSource):
+    if found.known:
         return found
-    whole = source.chunks.max_vocabulary is None and source.chunks.min_frequency == 1
-    return found._replace(vocabulary=AUTHORS_VOCABULARY) if whole else found
+    settings = sha256_json(corpus_settings(study))
+    for other in others:
+        record = Record.load(other, "corpus")
+        if record and record.finished and record.settings == settings:
+            return corpus_size(study, other)
+    if isinstance(source, ChatSource) and source.chunks.max_vocabulary is None:
+        return found._replace(vocabulary=CHILDES_VOCABULARIES.get(source.chunks.min_frequency, found.vocabulary))
+    return found

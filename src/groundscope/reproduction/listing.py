@@ -7,7 +7,9 @@ from pathlib import Path
 from groundscope.reproduction.cost import Cost, cost
 from groundscope.reproduction.experiments import experiments, run_folder
 from groundscope.reproduction.published import Paper, Title
+from groundscope.reproduction.rate import Rate
 from groundscope.reproduction.results import Results
+from groundscope.reproduction.reuse import runs_below
 from groundscope.study.runs import cells_done
 from groundscope.training.memory import size
 
@@ -25,11 +27,12 @@ class Listed:
 def listed(paper: Paper, studies: Path, runs: Path, scale: str) -> list[Listed]:
     """Return every experiment of the paper, in its order; raises StudyError where a study is not as it should be."""
     known = experiments(studies)
+    others = runs_below(runs)
     found = []
     for name, title in paper.experiments.items():
         run = run_folder(runs, scale, name)
         if name in known:
-            found.append(Listed(name, title, cost(known[name].study(scale), run), status(run)))
+            found.append(Listed(name, title, cost(known[name].study(scale), run, others), status(run)))
         else:
             found.append(Listed(name, title, None, f"there is no {studies}/{name}.yaml"))
     return found
@@ -45,8 +48,8 @@ def status(run: Path) -> str:
     return f"{done} of {planned} cells done{f', {begun} begun' if begun else ''}"
 
 
-def lines(rows: list[Listed], scale: str) -> Iterator[str]:
-    """Write the list for a terminal."""
+def lines(rows: list[Listed], scale: str, rate: Rate) -> Iterator[str]:
+    """Write the list for a terminal; ``rate`` is that of a CPU core."""
     yield f"The paper's experiments at scale '{scale}', trainings only:"
     yield ""
     width = max(len(row.name) for row in rows)
@@ -56,11 +59,12 @@ def lines(rows: list[Listed], scale: str) -> Iterator[str]:
         if price is None:
             yield f"{row.name:{width}}  {'–':>9}  {'–':>6}  {'–':>7}  {'–':>7}  {row.status}"
             continue
-        gpu, cpu = hours(price.gpu_hours), hours(price.cpu_hours)
+        gpu, cpu = hours(price.gpu_hours), hours(price.core_hours(rate.flops))
         yield f"{row.name:{width}}  {price.trainings:>9}  {gpu:>6}  {cpu:>7}  {size(price.disk_bytes):>7}  {row.status}"
     yield ""
-    yield "GPU h: hours of one H100-class GPU at 40 % of its bfloat16 peak. core h: hours of one CPU core, as fast as a"
-    yield "narrow model was measured; wide models are faster. Measurements come on top."
+    yield "GPU h: hours of one H100-class GPU at 40 % of its bfloat16 peak."
+    yield f"core h: hours of one CPU core at {rate.flops / 1e9:.0f} GFLOP/s, as {rate.source}; wide models are faster."
+    yield "Measurements come on top. What another run has trained already is taken over and not made again."
     assumed = sorted({row.cost.vocabulary for row in rows if row.cost and not row.cost.known})
     if assumed:
         entries = " or ".join(f"{entries:,}" for entries in assumed)

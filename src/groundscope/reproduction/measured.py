@@ -1,6 +1,6 @@
 """Our numbers for the published ones: one reader per kind of measure, from tables of a run to values at points."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.published import Quantity
-from groundscope.reproduction.results import Measured, Results, over_seeds, over_words_and_seeds
+from groundscope.reproduction.results import Measured, Results, difference, over_seeds, over_words_and_seeds
 
 FORWARD = "env2lan"
 AGAINST = "random"
@@ -24,10 +24,14 @@ RISEN = 0.1
 
 
 class Answer(NamedTuple):
-    """A value per published point (None: not measured), and what a test of the direction said, where there is one."""
+    """What a run says about a quantity."""
 
     points: list[Measured | None]
+    """A value per published point; None: not measured."""
     tested: bool | None = None
+    """What the one test of the direction said, where there is one."""
+    change: Measured | None = None
+    """The last value minus the first, paired by word and seed, where both ends can be paired."""
 
 
 def answer(results: Results, quantity: Quantity) -> Answer:
@@ -44,13 +48,25 @@ def _nothing(quantity: Quantity) -> Answer:
 def _behaviour(results: Results, quantity: Quantity) -> Answer:
     if results.gain is None:
         return _nothing(quantity)
-    rows = results.gain.filter(pl.col("direction") == quantity.measure.direction)
-    found = []
-    for point in quantity.points:
-        step = results.step_for(point.step, quantity.steps, rows)
-        here = rows.filter(pl.col("step").eq_missing(step))
-        found.append(over_words_and_seeds(here, quantity.measure.column, step))
-    return Answer(found)
+    column, rows = quantity.measure.column, results.gain.filter(pl.col("direction") == quantity.measure.direction)
+    if quantity.measure.minus:
+        other = Results(results.folder, quantity.measure.minus).gain
+        if other is None:
+            return _nothing(quantity)
+        rows = difference(other, rows, column, "word", "seed", "step", "direction")
+    steps = [results.step_for(point.step, quantity.steps, rows) for point in quantity.points]
+    return _series([rows.filter(pl.col("step").eq_missing(step)) for step in steps], column, steps)
+
+
+def _series(frames: Sequence[pl.DataFrame], column: str, steps: Sequence[int | None], note: str = "") -> Answer:
+    """The mean of a column in each frame, and its change from the first frame that has any to the last."""
+    points = [over_words_and_seeds(rows, column, step, note) for rows, step in zip(frames, steps, strict=True)]
+    known = [rows for rows, point in zip(frames, points, strict=True) if point]
+    if len(known) < 2:
+        return Answer(points)
+    return Answer(
+        points, change=over_words_and_seeds(difference(known[0], known[-1], column, "word", "seed"), column, None)
+    )
 
 
 def _r_squared(results: Results, quantity: Quantity) -> Answer:
@@ -58,7 +74,7 @@ def _r_squared(results: Results, quantity: Quantity) -> Answer:
         return _nothing(quantity)
     rows = results.replication.filter(pl.col("direction") == FORWARD)
     found = [_r_squared_at(rows, results.step_for(point.step, quantity.steps, rows)) for point in quantity.points]
-    return Answer(found, _fell(results.conclusions, found))
+    return Answer(found, _fell(results.conclusions, found) if results.is_over(rows) else None)
 
 
 def _r_squared_at(rows: pl.DataFrame, step: int | None) -> Measured | None:
@@ -82,18 +98,20 @@ def _r_squared_peak(results: Results, quantity: Quantity) -> Answer:
     if results.replication is None or results.conclusions is None:
         return _nothing(quantity)
     rows = results.replication.filter(pl.col("direction") == FORWARD, pl.col("r2_log").is_not_null())
-    if rows.is_empty():
+    if not results.is_over(rows):
         return _nothing(quantity)
     if quantity.measure.column == "value":
         note = "the highest of all checkpoints, so rather too high"
         top = rows.row(int(rows["r2_log"].arg_max() or 0), named=True)
         peak = Measured(top["r2_log"], top["r2_log_low"], top["r2_log_high"], top["step"], top["n_seeds"], note)
-        return Answer([peak])
-    claim = results.conclusions.filter(claim="r2_peak_step", direction=FORWARD)
-    if claim.is_empty() or claim["estimate"][0] is None:
-        return _nothing(quantity)
-    row = claim.row(0, named=True)
-    return Answer([Measured(row["estimate"], row["ci_low"], row["ci_high"], None, row["n_seeds"])])
+        # R^2 is never below zero, so that its own interval says nothing: what is tested is that it has risen
+        return Answer([peak], change=_claimed(results.conclusions, "r2_rise"))
+    return Answer([_claimed(results.conclusions, "r2_peak_step")])
+
+
+def _claimed(conclusions: pl.DataFrame, claim: str) -> Measured | None:
+    rows = conclusions.filter(claim=claim, direction=FORWARD).drop_nulls("estimate").to_dicts()
+    return next((Measured(row["estimate"], row["ci_low"], row["ci_high"], None, row["n_seeds"]) for row in rows), None)
 
 
 def _causal(results: Results, quantity: Quantity) -> Answer:
@@ -102,16 +120,15 @@ def _causal(results: Results, quantity: Quantity) -> Answer:
         return _nothing(quantity)
     ours = (pl.col("role") == quantity.measure.role) & (pl.col("control") == AGAINST)
     by_seed, by_word, column = by_seed.filter(ours), by_word.filter(ours), quantity.measure.column
-    found = []
-    for point in quantity.points:
-        step = results.step_for(point.step, quantity.steps, by_seed)
-        if column in ("difference_nats", "mean_count"):
-            found.append(over_words_and_seeds(by_word.filter(pl.col("step").eq_missing(step)), column, step))
-            continue
-        values = by_seed.filter(pl.col("step").eq_missing(step))[column].drop_nulls().to_list()
-        from_one = 1 if column == "mean_layer" else 0  # the paper counts layers from 1
-        found.append(over_seeds([value + from_one for value in values], step))
-    return Answer(found)
+    steps = [results.step_for(point.step, quantity.steps, by_seed) for point in quantity.points]
+    if column in ("difference_nats", "mean_count"):
+        return _series([by_word.filter(pl.col("step").eq_missing(step)) for step in steps], column, steps)
+    by_seed = by_seed.drop_nulls(column).with_columns(pl.col(column) + (column == "mean_layer"))  # layers from 1
+    frames = [by_seed.filter(pl.col("step").eq_missing(step)) for step in steps]
+    found = [over_seeds(rows[column].to_list(), step) for rows, step in zip(frames, steps, strict=True)]
+    known = [rows for rows in frames if len(rows)]
+    change = difference(known[0], known[-1], column, "seed")[column].to_list() if len(known) > 1 else []
+    return Answer(found, change=over_seeds(change, None))
 
 
 def _no_effect(results: Results, quantity: Quantity) -> Answer:
@@ -121,7 +138,7 @@ def _no_effect(results: Results, quantity: Quantity) -> Answer:
     rows = {row["claim"]: row for row in table.filter(pl.col("against") == AGAINST).to_dicts()}
     role = quantity.measure.role
     none, some = rows.get(f"{role}_heads_do_not_matter"), rows.get(f"{role}_heads_matter")
-    if none is None or none["estimate"] is None:
+    if none is None or none["estimate"] is None or not results.is_over(table):
         return _nothing(quantity)
     tested = True if none["holds"] else False if some and some["holds"] else None
     note = f"smaller than negligible: p = {none['p']:.3g} ({none['test']})"
@@ -135,12 +152,14 @@ def _lens(results: Results, quantity: Quantity) -> Answer:
     if table is None:
         return _nothing(quantity)
     note = "" if table["lens"][0] == "linear" else "residual lens"
-    found = []
-    for point in quantity.points:
-        step = results.step_for(point.step, quantity.steps, table)
-        here = table.filter(pl.col("step").eq_missing(step), pl.col("layer") == point.layer)
-        found.append(over_words_and_seeds(here, "surprisal_nats", step, note))
-    return Answer(found)
+    steps = [results.step_for(point.step, quantity.steps, table) for point in quantity.points]
+    layers = [point.layer for point in quantity.points]
+    if quantity.measure.kind == "lens_drop":  # from the layer before
+        before = table.with_columns(pl.col("layer") + 1)
+        table = difference(table, before, "surprisal_nats", "word", "seed", "step", "layer")
+    at = zip(steps, layers, strict=True)
+    frames = [table.filter(pl.col("step").eq_missing(step), pl.col("layer") == layer) for step, layer in at]
+    return _series(frames, "surprisal_nats", steps, note)
 
 
 def _lens_step(results: Results, quantity: Quantity) -> Answer:
@@ -161,11 +180,16 @@ def _lens_step(results: Results, quantity: Quantity) -> Answer:
             .sort("layer")
         )
         surprisal = by_layer.drop("layer").to_numpy()
+        if len(surprisal) < 4:  # nothing behind layer 2
+            return _nothing(quantity)
         lowered = -np.diff(surprisal, axis=0)[2:]  # from layer 2 to layer 3 on
         largest = 3 + lowered.argmax(axis=0)
         of_all = 3 + int(lowered.mean(axis=1).argmax())
-        reach = (float(largest.min()), float(largest.max()))
-        found.append(Measured(float(of_all), *reach, step, len(largest), "brackets: lowest and highest of the seeds"))
+        several = len(largest) > 1
+        reach = (float(largest.min()), float(largest.max())) if several else (None, None)
+        found.append(
+            Measured(float(of_all), *reach, step, len(largest), "brackets: lowest and highest of the seeds" * several)
+        )
     return Answer(found)
 
 
@@ -181,7 +205,7 @@ def _reading(results: Results) -> pl.DataFrame | None:
 
 def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
     table = results.table(SALIENCY_LAYERS)
-    if table is None or table["layer"].max() != 11:
+    if table is None or table["layer"].max() != 11 or not results.is_over(table):
         return _nothing(quantity)
     flow = table.filter(pl.col("layer").is_in(MIDDLE)).group_by("seed", "step").agg(pl.col("flow_nats").mean())
     onsets = []
@@ -196,7 +220,7 @@ def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
 
 def _dose(results: Results, quantity: Quantity) -> Answer:
     table = results.table(DOSE)
-    if table is None:
+    if table is None or not results.is_over(table):
         return _nothing(quantity)
     last = table.filter(arm="cooccurring", direction=FORWARD).filter(pl.col("step") == pl.col("step").max())
     by_share = {row["share_removed"]: row for row in last.to_dicts()}
@@ -220,6 +244,7 @@ READERS: Mapping[str, Callable[[Results, Quantity], Answer]] = {
     "causal": _causal,
     "no_effect": _no_effect,
     "lens": _lens,
+    "lens_drop": _lens,
     "lens_step": _lens_step,
     "saliency_onset": _saliency_onset,
     "dose": _dose,

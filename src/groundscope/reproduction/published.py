@@ -28,13 +28,13 @@ class Direction(StrEnum):
     """What a published series says besides its size."""
 
     POSITIVE = "positive"
-    """Above zero at the last point."""
+    """Above zero at each point."""
     RISES = "rises"
     """Higher at the last point than at the first."""
     FALLS = "falls"
     """Lower at the last point than at the first."""
     WITHIN = "within"
-    """The last point lies where the paper's text says (``low`` to ``high``)."""
+    """Each point lies where the paper's text says (``low`` to ``high``)."""
     RISES_THEN_FALLS = "rises then falls"
     """Rises to a peak and falls after it while G still grows: the one test of table ``conclusions``."""
     NONE = "none"
@@ -45,9 +45,19 @@ class Measure(Record):
     """Where our number comes from: a reader of `groundscope.reproduction.measured`, and what it is asked."""
 
     kind: Literal[
-        "behaviour", "r_squared", "r_squared_peak", "causal", "no_effect", "lens", "lens_step", "saliency_onset", "dose"
+        "behaviour",
+        "r_squared",
+        "r_squared_peak",
+        "causal",
+        "no_effect",
+        "lens",
+        "lens_drop",
+        "lens_step",
+        "saliency_onset",
+        "dose",
     ]
     column: str = Field(default="", description="which of the reader's numbers")
+    minus: str = Field(default="", description="ending of the name of a model whose number is subtracted")
     role: Literal["aggregate", "gather"] = "aggregate"
     direction: Literal["env2lan", "lan2env"] = "env2lan"
 
@@ -85,6 +95,9 @@ class Quantity(Record):
     direction: Direction
     low: float | None = Field(default=None, description="of direction `within`")
     high: float | None = Field(default=None, description="of direction `within`")
+    margin: float | None = Field(
+        default=None, description="how far ours may lie and count as the same size, in `unit`; none: a share, by grade"
+    )
     measure: Measure
     points: tuple[Point, ...] = Field(min_length=1)
 

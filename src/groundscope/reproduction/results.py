@@ -17,8 +17,8 @@ from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
 from groundscope.tables import TableSchema, read_table
 
-SLACK = 0.05
-"""A checkpoint answers for a published one when it is this share of the training away, or less."""
+SLACK, NEAR = 0.05, 1 / 3
+"""A checkpoint answers for a published one that is no further off than these shares of the training and of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,21 @@ class Results:
         own = next((model.get("training", {}).get("steps") for model in models.values()), None)
         return own or self.resolved.get("training", {}).get("steps")
 
-    def is_as_large(self, authors_steps: int) -> bool:
-        """Whether the run trains as long as the authors', models of the presets' own width and depth."""
-        models = self.resolved.get("models", {}).values()
-        return self.steps == authors_steps and not any({"d_model", "n_layers"} & model.keys() for model in models)
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """The card of the corpus; empty where the run does not hold it."""
+        file = self.folder / "corpus" / "card.json"
+        return read_json(file) if file.is_file() else {}
 
     def table(self, schema: TableSchema) -> pl.DataFrame | None:
-        """Read a table, whose models' names are those of the study file."""
+        """Read a table, of one model: the first of the study file of those whose names end as asked."""
         path = self.folder / "tables" / f"{schema.name}.parquet"
         if not path.is_file():
             return None
         table = read_table(path, schema).filter(pl.col("arch").str.ends_with(self.model))
-        return None if table.is_empty() else table
+        found = table["arch"].unique(maintain_order=True).to_list()
+        first = next((name for name in self.resolved.get("models", {}) if name in found), next(iter(found), None))
+        return None if table.is_empty() else table.filter(arch=first)
 
     @cached_property
     def gain(self) -> pl.DataFrame | None:
@@ -98,14 +101,18 @@ class Results:
     def step_for(self, published: int | None, authors_steps: int, table: pl.DataFrame) -> int | None:
         """Return the checkpoint of ``table`` at the same part of training as the authors' step; None: the last.
 
-        Only steps that all seeds have count. Where none is near (`SLACK`), the run has not come so far: None.
+        Only steps that all seeds have count. Where none is near (`SLACK`, `NEAR`), the run has not come so far: None.
         """
         seeds = table["seed"].n_unique() if "seed" in table.columns else 1
         common = table.group_by("step").agg(_seeds(table)).filter(pl.col("n") == seeds)["step"].sort().to_list()
         whole = self.steps or max(common, default=0)
         wanted = whole if published is None else whole * published / authors_steps
         nearest = min(common, key=lambda step: abs(step - wanted), default=None)
-        return None if nearest is None or abs(nearest - wanted) > SLACK * whole else nearest
+        return None if nearest is None or abs(nearest - wanted) > min(SLACK * whole, NEAR * wanted) else nearest
+
+    def is_over(self, table: pl.DataFrame) -> bool:
+        """Whether ``table`` reaches the end of training: what is said of a whole course is not said before."""
+        return self.step_for(None, 1, table) is not None
 
     @property
     def _statistics(self) -> dict[str, Any]:
@@ -129,6 +136,13 @@ def over_words_and_seeds(rows: pl.DataFrame, column: str, step: int | None, note
     elif values.shape[0] > 1:
         low, high = (float(bound[0]) for bound in t_interval(values))
     return Measured(float(values.mean()), low, high, step, values.shape[1], note)
+
+
+def difference(first: pl.DataFrame, last: pl.DataFrame, column: str, *keys: str) -> pl.DataFrame:
+    """Return ``keys`` and the column in ``last`` minus that in ``first``, for the keys that both have."""
+    ends = [rows.group_by(keys).agg(pl.col(column).mean()) for rows in (first, last)]
+    joined = ends[1].join(ends[0], on=keys, suffix="_before").sort(keys)
+    return joined.select(*keys, pl.col(column) - pl.col(f"{column}_before"))
 
 
 def over_seeds(values: list[float], step: int | None, note: str = "") -> Measured | None:

@@ -2,7 +2,7 @@
 
 A training is known by its settings, its code and the chunks that it reads (`groundscope.study.cell`), so the 12-layer
 Transformer of the main experiment serves the ablation, too. Only dear and finished cells are taken over: corpora and
-trainings.
+trainings, those of an ablation included.
 """
 
 import os
@@ -17,13 +17,17 @@ from groundscope.study.freshness import wanted_record
 from groundscope.study.locks import only_process
 
 KINDS = ("corpus", "words", "train")
-"""Kinds of cells that are taken over; `words` is cheap, but trainings stand behind it."""
+"""Cells that are taken over, of a study and of its branches; `words` is cheap, but trainings stand behind it."""
+
+
+def runs_below(runs: Path) -> list[Path]:
+    """Return the runs below ``runs``, at most two folders deep."""
+    return sorted({entry.parent for pattern in (f"*/{CATALOGUE}", f"*/*/{CATALOGUE}") for entry in runs.glob(pattern)})
 
 
 def other_runs(runs: Path, run: Path) -> list[Path]:
-    """Return the runs below ``runs``, at most two folders deep, but ``run`` itself."""
-    found = {entry.parent for pattern in (f"*/{CATALOGUE}", f"*/*/{CATALOGUE}") for entry in runs.glob(pattern)}
-    return sorted(other for other in found if other.resolve() != run.resolve())
+    """Return the runs below ``runs`` but ``run`` itself."""
+    return [other for other in runs_below(runs) if other.resolve() != run.resolve()]
 
 
 def reuse(cells: Iterable[Cell], run: Path, others: Iterable[Path], progress: Progress) -> list[str]:
@@ -34,7 +38,7 @@ def reuse(cells: Iterable[Cell], run: Path, others: Iterable[Path], progress: Pr
     digests: dict[str, Digests] = {}
     with only_process(run):
         (run / CATALOGUE).mkdir(exist_ok=True)
-        for cell in (cell for cell in cells if cell.kind in KINDS):
+        for cell in (cell for cell in cells if any(part in KINDS for part in cell.name.split("/"))):
             record = Record.load(run, cell.name)
             if record is None and all(source.cell in digests for source in cell.inputs):
                 record = _take(cell, run, others, digests)

@@ -1,6 +1,5 @@
 """What a measured number says about a published one. The rules stand in `RULES`, which the page prints."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 
 from groundscope.reproduction.measured import Answer
@@ -23,80 +22,93 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s steps, width and depth, and the published number lies in our "
-        "interval, or ours within 10 % of it (25 % where it was read off a figure)"
+        "the direction agrees, the run has the paper’s corpus options, model and training, and ours lies within 10 % "
+        "of the published number (25 % where that was read off a figure; the margin where the heading names one), or "
+        "within twice as much and the published number in our interval"
     ),
     Verdict.DIRECTION: (
-        "what the paper says of the series holds here: an interval above zero, intervals at both ends that do not "
-        "overlap, or the test named. A run at reduced size is never said to agree in size"
+        "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
+        "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
+        "overlap), or the test named. A run at reduced size is never said to agree in size"
     ),
-    Verdict.UNCLEAR: "the interval allows both, or the test does not decide",
+    Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide",
     Verdict.DIFFERS: "the interval, or the test, speaks against what the paper says",
-    Verdict.NOT_RUN: "no run has come to this point",
+    Verdict.NOT_RUN: "no run has come to this point, or it did not measure this",
 }
 
 
 def verdicts(quantity: Quantity, answer: Answer, *, paper_size: bool) -> list[Verdict]:
     """Return a verdict for each published point of a quantity."""
-    direction = _direction(quantity, answer)
     found = []
     for point, measured in zip(quantity.points, answer.points, strict=True):
         if measured is None:
             found.append(Verdict.NOT_RUN)
-        elif direction is Verdict.DIRECTION and paper_size and same_size(point, measured, quantity.grade):
-            found.append(Verdict.SIZE)
-        else:
-            found.append(direction)
+            continue
+        direction = _direction(quantity, answer, measured)
+        agrees = direction is Verdict.DIRECTION and paper_size and same_size(point, measured, quantity)
+        found.append(Verdict.SIZE if agrees else direction)
     return found
 
 
-def same_size(point: Point, measured: Measured, grade: Grade) -> bool:
-    """Whether a measured number is as large as the published one, which may be a range."""
+def same_size(point: Point, measured: Measured, quantity: Quantity) -> bool:
+    """Whether a measured number is as large as the published one, which may be a range.
+
+    A wide interval holds many numbers, so that one alone makes no agreement: the estimate has to be near, too.
+    """
     if point.value is None:
         return False
     least, most = point.value, point.value if point.high is None else point.high
     low, high = measured.reach
-    room = TOLERANCE[grade] * max(abs(least), abs(most))
-    return (low <= most and high >= least) or least - room <= measured.value <= most + room
+    share = TOLERANCE[quantity.grade] * max(abs(least), abs(most))
+    room = share if quantity.margin is None else quantity.margin
+    off = max(least - measured.value, measured.value - most)
+    return off <= (2 * room if low <= most and high >= least else room)
 
 
-def _direction(quantity: Quantity, answer: Answer) -> Verdict:
-    known = [measured for measured in answer.points if measured]
-    if not known:
-        return Verdict.NOT_RUN
+def _direction(quantity: Quantity, answer: Answer, measured: Measured) -> Verdict:
     match quantity.direction:
         case Direction.RISES_THEN_FALLS | Direction.NONE:
             return _verdict(answer.tested)
         case Direction.POSITIVE:
-            return _sign(*known[-1].reach)
+            return _sign(measured)
         case Direction.WITHIN:
-            return _within(known[-1], quantity)
+            return _within(measured, quantity)
         case Direction.RISES:
-            return _change(known, 1)
+            return _change(answer, 1)
         case Direction.FALLS:
-            return _change(known, -1)
+            return _change(answer, -1)
 
 
 def _verdict(agrees: bool | None) -> Verdict:
     return {True: Verdict.DIRECTION, False: Verdict.DIFFERS, None: Verdict.UNCLEAR}[agrees]
 
 
-def _sign(low: float, high: float) -> Verdict:
+def _sign(measured: Measured, sign: int = 1) -> Verdict:
+    """Whether an interval lies above zero (``sign`` -1: below it); undecided where there is none."""
+    if measured.low is None or measured.high is None:
+        return Verdict.UNCLEAR
+    low, high = sorted((sign * measured.low, sign * measured.high))
     return _verdict(True if low > 0 else False if high < 0 else None)
 
 
-def _change(known: Sequence[Measured], sign: int) -> Verdict:
-    """Whether the last value lies beyond the first; undecided where the intervals overlap or there is one value."""
+def _change(answer: Answer, sign: int) -> Verdict:
+    """Whether the last value lies beyond the first: by their paired change, else by intervals that do not overlap."""
+    if answer.change:
+        return _sign(answer.change, sign)
+    known = [measured for measured in answer.points if measured and measured.low is not None]
     if len(known) < 2:
         return Verdict.UNCLEAR
     (first_low, first_high), (last_low, last_high) = known[0].reach, known[-1].reach
-    rise = (last_low - first_high, last_high - first_low)
-    return _sign(*rise) if sign > 0 else _sign(-rise[1], -rise[0])
+    return _sign(
+        Measured(known[-1].value - known[0].value, last_low - first_high, last_high - first_low, None, 1), sign
+    )
 
 
 def _within(measured: Measured, quantity: Quantity) -> Verdict:
     assert quantity.low is not None
     assert quantity.high is not None
+    if measured.low is None:
+        return Verdict.UNCLEAR
     low, high = measured.reach
     if high < quantity.low or low > quantity.high:
         return Verdict.DIFFERS

@@ -73,7 +73,7 @@ def gain(run: Run) -> PaperFigure | None:
         figure, places = panels(["gain"], 2.7)
         axes = places["gain"]
         axes.axhline(0, color=GREY, linewidth=0.8)
-        ends = []
+        ends, alone = [], []
         for arch in _measured(rows):
             line, mark = rows.filter(arch=arch), run.marks[arch]
             curve(axes, line, "gain_nats", run.axis, mark, low="gain_low", high="gain_high")
@@ -87,7 +87,8 @@ def gain(run: Run) -> PaperFigure | None:
         for counted in different_courses(rows, "counted_gain_nats"):
             x = [run.axis.position(step) for step in counted["step"]]
             axes.plot(x, counted["counted_gain_nats"], color=GREY, linestyle=DASHES, linewidth=1)
-            ends.append(_end(counted, "counted_gain_nats", run.axis, "counting alone", "#6b6b6b"))
+            alone.append(_end(counted, "counted_gain_nats", run.axis, "counting alone", "#6b6b6b"))
+        ends += [max(alone)] if alone else []  # one name for all of them, at the longest
         step_scale(axes, run.axis)
         axes.set_ylabel("grounding gain $G$ (nats)")
         end_labels(axes, ends)

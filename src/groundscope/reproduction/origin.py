@@ -1,0 +1,68 @@
+"""Where a run's numbers come from: command, corpus, versions and hashes, as far as its folder says."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groundscope.errors import GroundscopeError
+from groundscope.files import read_json, sha256_file, sha256_json
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What is known of one run; empty where its folder does not say."""
+
+    command: str
+    corpus: str
+    made_by: str
+    hashes: str
+
+
+def origin(run: Path) -> Origin | None:
+    """Return where the numbers of ``run`` come from; None where it has no tables."""
+    tables = sorted((run / "tables").glob("*.parquet"))
+    if not tables:
+        return None
+    provenance, resolved, card = (
+        _json(run / name) for name in ("provenance.json", "resolved.json", "corpus/card.json")
+    )
+    contents = hashlib.sha256("".join(f"{table.name} {sha256_file(table)}\n" for table in tables).encode()).hexdigest()
+    hashes = {
+        "corpus": card.get("content_hash"),
+        "settings": sha256_json(resolved) if resolved else None,
+        "tables": contents,
+    }
+    return Origin(
+        command=str(provenance.get("command", "")),
+        corpus=_corpus(card),
+        made_by=_made_by(provenance),
+        hashes=", ".join(f"{what} {digest[:16]}" for what, digest in hashes.items() if digest),
+    )
+
+
+def _corpus(card: Mapping[str, Any]) -> str:
+    if not card:
+        return ""
+    return (
+        f"{card['files']:,} files, {card['utterances']:,} utterances, {card['chunks']:,} chunks of "
+        f"{card['chunk_length']} tokens, vocabulary of {card['vocabulary_size']:,}; {card['share_env'] or 0:.0%} of "
+        f"the chunks hold a scene word, {card['share_cooccurring'] or 0:.0%} some form in both"
+    )
+
+
+def _made_by(provenance: Mapping[str, Any]) -> str:
+    versions, machine = provenance.get("versions", {}), provenance.get("machine", {})
+    packages = [f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers") if name in versions]
+    accelerator = machine.get("accelerator")
+    where = machine.get("processor") if accelerator in (None, "none") else accelerator
+    started = str(provenance.get("started", ""))[:10]
+    return ", ".join([*packages, *(part for part in (where, started) if part)])
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        return read_json(file) if file.is_file() else {}
+    except GroundscopeError:
+        return {}

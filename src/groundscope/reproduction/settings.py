@@ -1,0 +1,56 @@
+"""Whether a run is the authors' experiment in all that its numbers depend on, so that sizes can be compared.
+
+Steps, width and depth are not enough: surprisal depends on the vocabulary, and what is learnt in so many steps on rate,
+schedule and batch. So everything that the study file at the paper's size says of corpus, model and training has to be
+the same. Seeds, contexts and statistics are free.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from groundscope.study.cells.corpus import PATHS
+from groundscope.study.config import Study
+
+LEARNING = ("steps", "learning_rate", "schedule", "warmup_steps", "weight_decay", "betas", "eps", "clip")
+"""Training settings that results depend on; the others change speed, memory or what is kept."""
+BATCHES = range(8, 17)
+"""Batch sizes that the authors may have used."""
+SECTIONS = {"chat": "chat", "visdial": "dialogue", "jsonl": "jsonl"}
+"""The section of a source that `groundscope corpus` writes down by itself."""
+
+
+def are_the_papers(resolved: Mapping[str, Any], card: Mapping[str, Any], study: Study) -> bool:
+    """Whether a run's ``resolved`` settings are those of ``study``; ``card``: its corpus', or empty."""
+    if not resolved:
+        return False
+    theirs = study.model_dump(mode="json")
+    mine = [_learning(resolved, model) for model in resolved["models"].values()]
+    asked = [_learning(theirs, model) for model in theirs["models"].values()]
+    return (
+        _corpus(resolved["corpus"], card) == _corpus(theirs["corpus"], {})
+        and [_shape(model) for model in resolved["models"].values()] == list(map(_shape, theirs["models"].values()))
+        and mine == asked
+        and all(_training(resolved, model).get("batch_size") in BATCHES for model in resolved["models"].values())
+    )
+
+
+def _training(study: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    return {**study.get("training", {}), **model.get("training", {})}
+
+
+def _learning(study: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in _training(study, model).items() if key in LEARNING}
+
+
+def _shape(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "training"}
+
+
+def _corpus(source: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+    """How documents were read and cut; of a corpus that was built before, its card says so."""
+    if source["source"] != "built":
+        return {key: value for key, value in source.items() if key not in PATHS}
+    reader = card.get("provenance", {}).get("reader")
+    options = card.get("provenance", {}).get("options", {})
+    read = options if "source" in options else {"source": reader, SECTIONS.get(reader, "options"): options}
+    return {**read, "chunks": card.get("options")}

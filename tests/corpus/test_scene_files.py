@@ -1,0 +1,66 @@
+"""Composed pictures as files: what COCO's readers find in them is what was composed."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from groundscope.cli import app
+from groundscope.corpus.dialogue import DialogueOptions
+from groundscope.corpus.photographs import read_coco
+from groundscope.corpus.picture_files import pictures_in
+from groundscope.corpus.picture_talk import captions_of
+from groundscope.corpus.scene_files import write_scenes
+from groundscope.corpus.scenes import SceneOptions, SceneWorld
+from groundscope.errors import CorpusError
+from groundscope.files import sha256_file
+
+
+@pytest.fixture(scope="module")
+def world(drawings):
+    sizes = {"words": 6, "side": 80, "thing_side": (20, 30)}
+    return SceneWorld(SceneOptions(sprites=drawings, styles=("bright",), held_out="dark", **sizes))
+
+
+def test_the_readers_of_coco_find_what_was_composed(world, tmp_path):
+    problems = []
+    out = write_scenes(world, tmp_path / "out", pictures=12, style="dark")
+    read = read_coco(pictures_in([out / "images"], problems), [out / "instances.json"], problems)
+    keys = [photograph.key for photograph in read if photograph.key]
+    captions = captions_of([out / "captions.json"], keys, DialogueOptions(), problems)
+    assert not problems
+    assert len(read) == 12
+    for number, photograph in enumerate(read):
+        scene = world.scene(f"file-dark-{number}", ("dark",), shows=world.words[number % 6])
+        assert [(thing.word, thing.box) for thing in photograph.objects] == [
+            (t.word, world.box(t)) for t in scene.things
+        ]
+        talks = captions[photograph.key or ""]
+        assert [one.words for talk in talks for one in talk] == [utterance.words for utterance in scene.talk]
+        assert photograph.open().tobytes() == world.render(scene).convert("RGB").tobytes()
+    assert {photograph.objects[0].word for photograph in read} == set(world.words)
+
+
+def test_the_same_again(world, tmp_path):
+    first, again = (write_scenes(world, tmp_path / name, pictures=3, style="bright") for name in ("a", "b"))
+    files = [path.relative_to(first) for path in sorted(first.rglob("*")) if path.is_file()]
+    assert len(files) == 5
+    assert [sha256_file(first / file) for file in files] == [sha256_file(again / file) for file in files]
+
+
+def test_nothing_is_written_over(world, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(CorpusError, match="not empty"):
+        write_scenes(world, tmp_path, pictures=1, style="bright")
+    with pytest.raises(CorpusError, match="no style 'brigt'"):
+        write_scenes(world, tmp_path / "out", pictures=1, style="brigt")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_command(drawings, tmp_path):
+    common = ["corpus", "scenes", "--sprites", str(drawings), "--style", "bright", "--side", "80"]
+    done = CliRunner().invoke(app, [*common, "--out", str(tmp_path / "out"), "--pictures", "4", "--words", "5"])
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "out" / "instances.json").read_text())["images"]) == 4
+    refused = CliRunner().invoke(app, [*common, "--out", str(tmp_path / "no"), "--words", "zebu"])
+    assert refused.exit_code != 0

@@ -1,0 +1,50 @@
+"""The card of a trained model is read from its run and names its weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groundscope.cli import main
+from groundscope.errors import StudyError
+from groundscope.models.presets import build, preset
+from groundscope.report.model_card import models_of, write_model_card
+from groundscope.training.config import TrainConfig
+from groundscope.training.loop import train
+from groundscope.trajectory.checkpoints import Trajectory
+
+MODEL = preset("transformer-4", 50, d_model=16, n_heads=2, n_positions=32, n_layers=2)
+STEPS = TrainConfig(steps=2, warmup_steps=1, batch_size=2, checkpoints=(0, 2), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    chunks = np.arange(8 * 32, dtype=np.int32).reshape(8, 32) % 50
+    for seed in (142, 42):
+        train(chunks, MODEL, STEPS, seed, folder / "train" / "narrow" / f"seed-{seed}", arch="narrow")
+    return folder
+
+
+def test_the_card_names_settings_weights_and_size(run: Path):
+    text = write_model_card(run, None, run / "deep" / "card.md").read_text(encoding="utf-8")
+    seeds = [Trajectory.open(run / "train" / "narrow" / f"seed-{seed}") for seed in (42, 142)]
+    hashes = [training.checkpoints[-1].weight_hash for training in seeds]
+    assert 0 < text.index(hashes[0]) < text.index(hashes[1])
+    size = sum(weight.numel() for weight in build(MODEL, 0).parameters())
+    assert f"{size:,} parameters, 2 seeds" in text
+    for row in ("| mixers | 2 x attention |", "| steps | 2 |", "| precision | fp32 |", "| tokens per step | 64 |"):
+        assert row.replace("fp32", seeds[0].card.precision) in text
+    assert "The run does not hold its corpus." in text
+    assert 'from_pretrained("train/narrow/seed-42/checkpoints/step-00000002")' in text
+
+
+def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert models_of(run) == ["narrow"]
+    with pytest.raises(StudyError, match="Did you mean 'narrow'"):
+        write_model_card(run, "narow", tmp_path / "card.md")
+    with pytest.raises(SystemExit) as refused:
+        main(["card", str(tmp_path)])
+    assert refused.value.code == 2
+    assert "holds no trainings" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
