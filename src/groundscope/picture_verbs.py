@@ -254,7 +254,7 @@ def _read(
             f"its box holds {100 * inside:.0f} % of the picture's positions, so that any head would reach the threshold"
         )
         return Problem(file, 0, "photograph", why)
-    return AskedPicture(image=one.photograph.file.name, **_asked(sight, read, asked)), read.prompt
+    return AskedPicture(image=file, **_asked(sight, read, asked)), read.prompt
 
 
 def _tell(progress: Progress, what: str, problems: Sequence[Problem]) -> None:

@@ -6,7 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from groundscope.cli import app
-from groundscope.corpus.photographs import read_coco, with_captions
+from groundscope.corpus.dialogue import DialogueOptions
+from groundscope.corpus.photographs import read_coco
+from groundscope.corpus.picture_files import pictures_in
+from groundscope.corpus.picture_talk import captions_of
 from groundscope.corpus.scene_files import write_scenes
 from groundscope.corpus.scenes import SceneOptions, SceneWorld
 from groundscope.errors import CorpusError
@@ -22,7 +25,9 @@ def world(drawings):
 def test_the_readers_of_coco_find_what_was_composed(world, tmp_path):
     problems = []
     out = write_scenes(world, tmp_path / "out", pictures=12, style="dark")
-    read = with_captions(read_coco(out / "images", out / "instances.json", problems), out / "captions.json", problems)
+    read = read_coco(pictures_in([out / "images"], problems), [out / "instances.json"], problems)
+    keys = [photograph.key for photograph in read if photograph.key]
+    captions = captions_of([out / "captions.json"], keys, DialogueOptions(), problems)
     assert not problems
     assert len(read) == 12
     for number, photograph in enumerate(read):
@@ -30,7 +35,8 @@ def test_the_readers_of_coco_find_what_was_composed(world, tmp_path):
         assert [(thing.word, thing.box) for thing in photograph.objects] == [
             (t.word, world.box(t)) for t in scene.things
         ]
-        assert [utterance.words for utterance in photograph.talk] == [utterance.words for utterance in scene.talk]
+        talks = captions[photograph.key or ""]
+        assert [one.words for talk in talks for one in talk] == [utterance.words for utterance in scene.talk]
         assert photograph.open().tobytes() == world.render(scene).convert("RGB").tobytes()
     assert {photograph.objects[0].word for photograph in read} == set(world.words)
 

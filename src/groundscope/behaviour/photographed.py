@@ -205,14 +205,19 @@ class _Chooser:
         if self.inpainter is not None and isinstance(self.options.repaint, Inpainting):
             seed, steps = int(draw.integers(2**31)), self.options.repaint.steps
             return partial(_inpainted, self.inpainter, photograph, thing.box, other, seed, steps)
-        donors = [
-            (found.photograph, found_targets[other])
-            for found, found_targets in zip(self.album.seen, self.targets, strict=True)
-            if other in found_targets
-        ]
+        donors = self._donors[other]
         drawn = [donors[int(i)] for i in draw.permutation(len(donors))[:_DONORS]]
         donor, labelled = min(drawn, key=lambda one: abs(_proportions(one[1].box) - _proportions(thing.box)))
         return partial(_swapped, photograph, thing.box, donor, labelled.box)
+
+    @cached_property
+    def _donors(self) -> Mapping[str, Sequence[tuple[Photograph, Labelled]]]:
+        """Of each word the objects that another box can be repainted with: those that could be tested themselves."""
+        found: dict[str, list[tuple[Photograph, Labelled]]] = {}
+        for one, targets in zip(self.album.seen, self.targets, strict=True):
+            for word, thing in targets.items():
+                found.setdefault(word, []).append((one.photograph, thing))
+        return found
 
     def _targets(self, one: Seen) -> Iterator[tuple[str, Labelled]]:
         for word in one.words:

@@ -45,13 +45,14 @@ def dialogues_by_picture(
 ) -> dict[str, Talk]:
     """Return the first dialogue about each picture that is wanted; ``say_caption``: its caption is said before it."""
     said: dict[str, Talk] = {}
+    known: dict[Utterance, Utterance] = {}  # "yes" is said a hundred thousand times, and kept once
     for path in paths:
         with open_inside(path, DIALOGUES) as found:
             problems += found.problems
             for file in found.files:
                 for key, document in _keyed(file, options, problems):
                     if key in wanted and key not in said and (talk := _spoken(document, say_caption)):
-                        said[key] = talk
+                        said[key] = tuple(known.setdefault(one, one) for one in talk)
     return said
 
 
@@ -66,7 +67,7 @@ def _keyed(file: SourceFile, options: DialogueOptions, problems: list[Problem]) 
 
 def _spoken(document: Document, say_caption: bool) -> Talk:
     return tuple(
-        Utterance(one.speaker, Channel.LAN, one.words, "main", one.line)
+        Utterance(one.speaker, Channel.LAN, one.words, "main", 0)
         for one in document.utterances
         if say_caption or one.channel is Channel.LAN
     )

@@ -44,9 +44,8 @@ class PhotographQuestion:
     question: str | None = None
 
     def open(self) -> PictureQuestion:
-        """Load it; raises CorpusError for a file that cannot be read or is not of the size that its boxes are for."""
-        picture = self.photograph.open()
-        return PictureQuestion(picture, self.prompt, self.thing.word, self.thing.box, self.question)
+        """Load it; raises CorpusError for a file that cannot be read, or of another size than its boxes are for."""
+        return PictureQuestion(self.photograph.open(), self.prompt, self.thing.word, self.thing.box, self.question)
 
 
 @dataclass(frozen=True, slots=True)

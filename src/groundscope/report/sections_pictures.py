@@ -22,7 +22,8 @@ def _pictures(run: Run) -> Content | None:
     means = over_words(table)
     looks = picture_data(run)
     models = looks.get("models", {}).values()
-    scenes = (run.resolved.get("corpus") or {}).get("scenes") or {}
+    corpus = run.resolved.get("corpus") or {}
+    scenes = corpus.get("scenes") or {}
     variables = {
         "rows": at_the_end(means, _LINE).to_dicts(),
         "looks": bool(looks),
@@ -30,6 +31,7 @@ def _pictures(run: Run) -> Content | None:
         "seeds": sorted({model["seed"] for model in models}),
         "more": any(len(model["layers"]) > TILES for model in models),
         "emoji": "sprites" in scenes and scenes["sprites"] is None,
+        "photographs": "photographs" in corpus,
     }
     return Content(variables, {"pictures": pictures_figure(run, means)}, {"looks": looks} if looks else {})
 
