@@ -6,10 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from groundscope.cli import app
-from groundscope.corpus.dialogue import DialogueOptions
-from groundscope.corpus.photographs import read_coco
-from groundscope.corpus.picture_files import pictures_in
-from groundscope.corpus.picture_talk import captions_of
+from groundscope.corpus.album import Album, PhotographOptions
 from groundscope.corpus.scene_files import write_scenes
 from groundscope.corpus.scenes import SceneOptions, SceneWorld
 from groundscope.errors import CorpusError
@@ -22,23 +19,20 @@ def world(drawings):
     return SceneWorld(SceneOptions(sprites=drawings, styles=("bright",), held_out="dark", **sizes))
 
 
-def test_the_readers_of_coco_find_what_was_composed(world, tmp_path):
-    problems = []
+def test_an_album_of_them_holds_what_was_composed(world, tmp_path):
     out = write_scenes(world, tmp_path / "out", pictures=12, style="dark")
-    read = read_coco(pictures_in([out / "images"], problems), [out / "instances.json"], problems)
-    keys = [photograph.key for photograph in read if photograph.key]
-    captions = captions_of([out / "captions.json"], keys, DialogueOptions(), problems)
-    assert not problems
-    assert len(read) == 12
-    for number, photograph in enumerate(read):
+    files = {"images": (out / "images",), "boxes": (out / "instances.json",), "captions": (out / "captions.json",)}
+    album = Album(PhotographOptions(**files, shown=1, said=1, held_out=0))
+    assert not album.problems
+    assert len(album.seen) == 12
+    for number, one in enumerate(album.seen):
         scene = world.scene(f"file-dark-{number}", ("dark",), shows=world.words[number % 6])
-        assert [(thing.word, thing.box) for thing in photograph.objects] == [
-            (t.word, world.box(t)) for t in scene.things
-        ]
-        talks = captions[photograph.key or ""]
-        assert [one.words for talk in talks for one in talk] == [utterance.words for utterance in scene.talk]
-        assert photograph.open().tobytes() == world.render(scene).convert("RGB").tobytes()
-    assert {photograph.objects[0].word for photograph in read} == set(world.words)
+        shown = [(thing.word, world.box(thing)) for thing in scene.things]
+        assert [(thing.word, thing.box) for thing in one.photograph.objects] == shown
+        said = [words for talk in one.photograph.talks for utterance in talk for words in [utterance.words]]
+        assert set(said) == {utterance.words for utterance in scene.talk}
+        assert one.photograph.open().tobytes() == world.render(scene).convert("RGB").tobytes()
+    assert {one.photograph.objects[0].word for one in album.seen} == set(world.words)
 
 
 def test_the_same_again(world, tmp_path):
