@@ -61,10 +61,12 @@ class EncoderOptions(Record):
 class VisionEncoder:
     """A frozen ViT. ``d_patch`` is its width, ``name`` what tables call it."""
 
-    def __init__(self, options: EncoderOptions):
-        """Load it; raises ModelError when it cannot be had, is incomplete, or is no ViT over patches."""
+    def __init__(self, options: EncoderOptions, device: str = "cpu"):
+        """Load it onto a device; raises ModelError when it cannot be had, is incomplete, or is no ViT over patches."""
         self.options = options
-        self.model, whole = _load(options)
+        model, whole = _load(options)
+        self.model = model.to(device)
+        self.device = device
         config = self.model.config
         self.patch: int = _first(config, "patch_size")
         self.canvas: int = options.canvas or _first(config, "image_size")
@@ -153,11 +155,12 @@ class VisionEncoder:
     def _encode(self, pixels: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture position d_patch"]:
         takes = inspect.signature(self.model.forward).parameters
         how = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in takes else {}
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.precision == "bf16"):
+        seen = pixels.to(self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.options.precision == "bf16"):
             if self.options.layer == -1:
-                return self.model(pixel_values=pixels, **how).last_hidden_state.float()
-            states = self.model(pixel_values=pixels, output_hidden_states=True, **how).hidden_states
-            return states[self.options.layer].float()
+                return self.model(pixel_values=seen, **how).last_hidden_state.float().cpu()
+            states = self.model(pixel_values=seen, output_hidden_states=True, **how).hidden_states
+            return states[self.options.layer].float().cpu()
 
     def _cached(self, cache: Path, picture: Image.Image) -> Path:
         digest = hashlib.sha256(self.identity.encode())

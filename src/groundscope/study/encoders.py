@@ -25,14 +25,14 @@ class EncoderRecord(Record):
     identity: str = Field(description="SHA-256 of what was loaded: the files of a folder, or a repository's revision")
 
 
-def load_encoder(options: EncoderOptions) -> VisionEncoder:
+def load_encoder(options: EncoderOptions, device: str = "cpu") -> VisionEncoder:
     """Load an encoder whose name may hold variables; raises StudyError for one that is not set."""
-    return VisionEncoder(options.model_copy(update={"name": str(located(Path(options.name)))}))
+    return VisionEncoder(options.model_copy(update={"name": str(located(Path(options.name)))}), device)
 
 
-def load_encoders(asked: Mapping[str, EncoderOptions]) -> dict[str, VisionEncoder]:
+def load_encoders(asked: Mapping[str, EncoderOptions], device: str = "cpu") -> dict[str, VisionEncoder]:
     """Load a study's encoders; raises StudyError where they cut pictures into different numbers of patches."""
-    loaded = {name: load_encoder(options) for name, options in asked.items()}
+    loaded = {name: load_encoder(options, device) for name, options in asked.items()}
     positions = {name: encoder.positions for name, encoder in loaded.items()}
     if len({*positions.values()}) > 1:
         raise StudyError(f"corpus.encoders give a picture different numbers of positions, {positions}: set `canvas`.")

@@ -26,7 +26,7 @@ def launch(config: TrainConfig) -> Fabric:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce each setting
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    device = _device(config)
+    device = device_of(config.device)
     fabric = Fabric(
         accelerator=device,
         devices=local,
@@ -58,16 +58,17 @@ def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Li
     return "bf16" if native else "fp32"
 
 
-def _device(config: TrainConfig) -> str:
+def device_of(asked: str) -> str:
+    """Return the kind of device for ``device: asked``; raises TrainingError for one that torch does not see."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if config.device == "auto":
+    if asked == "auto":
         return next(device for device, is_there in there.items() if is_there)
-    if not there[config.device]:
+    if not there[asked]:
         raise TrainingError(
-            f"device: {config.device} asks for what torch does not see here. Set device: auto, or install a torch that "
+            f"device: {asked} asks for what torch does not see here. Set device: auto, or install a torch that "
             "was built for it."
         )
-    return config.device
+    return asked
 
 
 def _strategy(config: TrainConfig, processes: int) -> Strategy | str:

@@ -37,6 +37,7 @@ from groundscope.study.encoders import keep_records, load_encoders, read_record
 from groundscope.study.paths import located
 from groundscope.study.worlds import CODE, open_world, settings_of
 from groundscope.tables import write_table
+from groundscope.training.devices import device_of
 from groundscope.training.memory import size
 
 SHOWN, SHOWN_HELD_OUT = 8, 4
@@ -123,7 +124,7 @@ def shown(tests: Sequence[PictureTest]) -> list[int]:
 def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     source = study.corpus
     assert isinstance(source, PicturesSource)
-    loaded = load_encoders(source.encoders)
+    loaded = load_encoders(source.encoders, device_of(study.training.device))
     world = open_world(source, loaded)
     for line in world.about:
         progress.say(f"  {line}")
