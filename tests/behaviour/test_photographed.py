@@ -67,6 +67,36 @@ def test_training_and_tests_of_new_photographs_share_none(world):
     assert len(drawings(world.tests)) == 2 * len(world.tests)
 
 
+def test_crops_are_of_photographs_that_training_knows_as_well_and_that_do_not_show_the_word(photographs, monkeypatch):
+    swapped = []
+    monkeypatch.setattr(photographed, "_swapped", lambda *given: swapped.append(given))
+    made = photographed_world(options(photographs, held_out=0.4), limits(pictures=20), stretch)
+    album = {one.photograph.name: one for one in Album(options(photographs, held_out=0.4)).seen}
+    for test, _, mismatches in made.tests:
+        for other, draw in zip(test.instead, mismatches, strict=True):
+            draw()
+            donor = album[swapped[-1][2].name]
+            assert other in donor.words
+            assert test.word not in donor.may_show
+            assert donor.is_trained != test.held_out
+    assert {test.held_out for test, *_ in made.tests} == {True, False}
+
+
+def test_a_sentence_is_dropped_where_nobody_says_the_an_that_it_becomes(photographs, tmp_path):
+    changes = {}
+    for kind, old in (("instances", '"disc"'), ("captions", "disc")):
+        text = (photographs / f"{kind}.json").read_text()
+        assert old in text
+        changes[kind] = tmp_path / f"{kind}.json"
+        changes[kind].write_text(text.replace(old, old.replace("disc", "orb")))
+    asked = options(photographs, boxes=(changes["instances"],), captions=(changes["captions"],))
+    made = photographed_world(asked, limits(sentences=("this is a", "this is")), stretch)
+    assert "orb" in made.words
+    assert {test.sentence for test, *_ in made.tests} == {"this is"}
+    with pytest.raises(CorpusError, match="training never hears 'an'"):
+        photographed_world(asked, limits(sentences=("this is a",)), stretch)
+
+
 def test_the_same_seed_gives_the_same_tests_and_another_gives_others(world, photographs):
     again = photographed_world(options(photographs), limits(), stretch)
     assert [one.test for one in again.tests] == [one.test for one in world.tests]

@@ -174,3 +174,18 @@ def test_real_captions_and_a_real_dialogue_find_their_photographs(real_data):
     assert sum(map(len, captions_of([root / "coco_captions"], wanted, DialogueOptions(), []).values())) >= 5 * 128
     assert "person" not in album.categories
     assert "man" in album.categories
+
+
+def test_boxes_that_are_of_no_photograph_say_why(photographs, tmp_path):
+    instances = json.loads((photographs / "instances.json").read_text())
+    file = tmp_path / "instances.json"
+    for rows, says in (
+        ([], "has boxes for none of the 28 photographs"),
+        ([{**row, "bbox": None} for row in instances["annotations"]], r"In instances\.json: it has no category or box"),
+    ):
+        file.write_text(json.dumps({**instances, "annotations": rows}))
+        with pytest.raises(CorpusError, match=says):
+            Album(options(photographs, boxes=(file,)))
+    (tmp_path / "000000000001.txt").write_text("0 .1 .1 .5 .1 .5 .5 .1 .5")
+    with pytest.raises(CorpusError, match=r"too many values .* \(no polygons\)"):
+        Album(options(photographs, boxes=(photographs / "names.yaml",), labels=(tmp_path,)))

@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.inpainting import Inpainter
@@ -62,6 +62,54 @@ def test_yolo_and_coco_say_the_same(folder):
     assert object_named(first, "dog").box.area == 600
     with pytest.raises(CorpusError, match=r"shows no doge: dog, light\. Did you mean 'dog'"):
         object_named(first, "doge")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_cameras_photograph_is_put_upright_unless_its_boxes_are_for_it_as_it_lies(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    lying = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10).resize((60, 40))
+    (tmp_path / "images").mkdir()
+    lying.save(tmp_path / "images/1.jpg", exif=exif, quality=95)
+    (tmp_path / "1.txt").write_text("0 .25 .25 .5 .5")
+    (tmp_path / "names.yaml").write_text("names: [dog]")
+    with Image.open(tmp_path / "images/1.jpg") as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+        raw = opened.convert("RGB")
+    problems = []
+    pictures = pictures_in([tmp_path / "images"], problems)
+    (yolo,) = read_yolo(pictures, [tmp_path], tmp_path / "names.yaml", problems)
+    assert yolo.open().tobytes() == upright.tobytes()
+    assert yolo.objects[0].box == Box(0, 0, upright.width / 2, upright.height / 2)
+    for (width, height), expected in {raw.size: raw, upright.size: upright}.items():
+        instances = {"images": [{"id": 1, "file_name": "1.jpg", "width": width, "height": height}]}
+        (tmp_path / "instances.json").write_text(json.dumps(instances))
+        (coco,) = read_coco(pictures, [tmp_path / "instances.json"], problems)
+        assert coco.open().tobytes() == expected.tobytes()
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"categories": [{"name": "dog"}]}, "one of its categories has no id or no name"),
+        ({"images": [3]}, "one of its images has no id"),
+        ({"annotations": [{"image_id": [1]}]}, "one of its annotations has no image_id"),
+    ],
+)
+def test_rows_that_are_none_of_cocos_are_named(folder, change, says):
+    instances = {"images": [{"id": 1, "file_name": "000000000001.png", "width": 60, "height": 40}], **change}
+    (folder / "instances.json").write_text(json.dumps(instances))
+    with pytest.raises(CorpusError, match=says):
+        read_coco(pictures_in([folder / "images"], []), [folder / "instances.json"], [])
+
+
+def test_a_class_without_a_name_has_no_objects(folder):
+    (folder / "names.yaml").write_text("names: ['', cat]")
+    problems = []
+    one, _ = read_yolo(pictures_in([folder / "images"], []), [folder / "labels"], folder / "names.yaml", problems)
+    assert [thing.word for thing in one.objects] == ["cat"]
+    assert problems[0].line == 1
 
 
 def test_a_picture_is_known_by_its_number():

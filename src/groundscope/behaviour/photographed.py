@@ -2,9 +2,10 @@
 
 The box of a test is that of the largest object of its word. In a mismatch it is repainted with a crop of another
 photograph's object, or by an inpainting model, as a word that this photograph may not show and nobody speaks of there.
+The other photograph is in training where the first is, and does not show the word that is tested.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Literal
@@ -129,7 +130,7 @@ class _Chooser:
 
     @cached_property
     def sentences(self) -> tuple[str, ...]:
-        """The sentences whose every word and speaker is heard in training."""
+        """The sentences whose every word and speaker is heard in training, as they stand before every word."""
         heard = {word for one in self.album.trained for word in one.said}
         speakers = {
             utterance.speaker for one in self.album.trained for talk in one.photograph.talks for utterance in talk
@@ -137,16 +138,20 @@ class _Chooser:
         usable = tuple(
             sentence
             for sentence in self.options.sentences
-            if utterance_of(sentence).speaker in speakers and heard.issuperset(utterance_of(sentence).words)
+            if utterance_of(sentence).speaker in speakers and not self._unheard(sentence, heard)
         )
         if not usable:
             first = utterance_of(self.options.sentences[0])
-            missing = [word for word in first.words if word not in heard] or [f"<{first.speaker}>"]
+            missing = self._unheard(self.options.sentences[0], heard) or [f"<{first.speaker}>"]
             raise CorpusError(
                 f"No sentence of the tests can be said: of '{self.options.sentences[0]}' training never hears "
                 f"'{missing[0]}'. Give corpus.tests.sentences that the talk has the words for."
             )
         return usable
+
+    def _unheard(self, sentence: str, heard: Collection[str]) -> list[str]:
+        said = dict.fromkeys(part for word in self.words for part in utterance_of(before(sentence, word)).words)
+        return [part for part in said if part not in heard]
 
     def tests(self) -> Iterator[DrawnTest]:
         """Yield the tests, seen photographs first; raises CorpusError for a word of which no seen one can be tested."""
@@ -172,7 +177,7 @@ class _Chooser:
             number = mine[int(place)]
             one, thing = self.album.seen[number], self.targets[number][word]
             name = f"{one.photograph.name}-{word}"
-            chosen = self._others(one, name)
+            chosen = self._others(one, word, name)
             if chosen is None:
                 continue
             sentence = before(self.sentences[count % len(self.sentences)], word)
@@ -186,37 +191,49 @@ class _Chooser:
                 box=thing.box,
                 instead=chosen,
             )
-            repainted = tuple(self._repainted(number, thing, other, name) for other in chosen)
+            repainted = tuple(self._repainted(one, word, thing, other, name) for other in chosen)
             yield DrawnTest(test, one.photograph.open, repainted)
             count += 1
             if count == self.options.pictures:
                 return
 
-    def _others(self, one: Seen, name: str) -> tuple[str, ...] | None:
+    def _others(self, one: Seen, word: str, name: str) -> tuple[str, ...] | None:
         """The words that a box is repainted as; None where there are too few."""
-        others = [word for word in self.words if word not in one.may_show and not one.speaks_of(word)]
+        others = [other for other in self.words if other not in one.may_show and not one.speaks_of(other)]
+        if self.inpainter is None:
+            others = [other for other in others if any(self._donors_of(other, one, word))]
         if len(others) < self.options.mismatches:
             return None
         draw = generator(self.album.options.seed, f"mismatch {name}")
         return tuple(others[int(i)] for i in draw.permutation(len(others))[: self.options.mismatches])
 
-    def _repainted(self, number: int, thing: Labelled, other: str, name: str) -> Callable[[], Image.Image]:
-        photograph, draw = self.album.seen[number].photograph, generator(self.album.options.seed, f"{name}={other}")
+    def _repainted(self, one: Seen, word: str, thing: Labelled, other: str, name: str) -> Callable[[], Image.Image]:
+        photograph, draw = one.photograph, generator(self.album.options.seed, f"{name}={other}")
         if self.inpainter is not None and isinstance(self.options.repaint, Inpainting):
             seed, steps = int(draw.integers(2**31)), self.options.repaint.steps
             return partial(_inpainted, self.inpainter, photograph, thing.box, other, seed, steps)
-        donors = self._donors[other]
+        donors = list(self._donors_of(other, one, word))
         drawn = [donors[int(i)] for i in draw.permutation(len(donors))[:_DONORS]]
         donor, labelled = min(drawn, key=lambda one: abs(_proportions(one[1].box) - _proportions(thing.box)))
         return partial(_swapped, photograph, thing.box, donor, labelled.box)
 
+    def _donors_of(self, other: str, one: Seen, word: str) -> Iterator[tuple[Photograph, Labelled]]:
+        """The objects of another word that a test's box can be repainted with.
+
+        Training showed the donor where it showed the test: a crop that it remembers would make a gap on a photograph
+        that it never saw. And the donor may not show the word itself, which a crop (of a table) could hold (a bowl).
+        """
+        for donor, thing in self._donors.get((other, one.is_trained), ()):
+            if word not in donor.may_show:
+                yield donor.photograph, thing
+
     @cached_property
-    def _donors(self) -> Mapping[str, Sequence[tuple[Photograph, Labelled]]]:
-        """Of each word the objects that another box can be repainted with: those that could be tested themselves."""
-        found: dict[str, list[tuple[Photograph, Labelled]]] = {}
+    def _donors(self) -> Mapping[tuple[str, bool], Sequence[tuple[Seen, Labelled]]]:
+        """Of each word, in training or not, the objects that could be tested themselves."""
+        found: dict[tuple[str, bool], list[tuple[Seen, Labelled]]] = {}
         for one, targets in zip(self.album.seen, self.targets, strict=True):
             for word, thing in targets.items():
-                found.setdefault(word, []).append((one.photograph, thing))
+                found.setdefault((word, one.is_trained), []).append((one, thing))
         return found
 
     def _targets(self, one: Seen) -> Iterator[tuple[str, Labelled]]:

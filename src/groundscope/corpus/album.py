@@ -186,16 +186,30 @@ class Album:
 def _boxed(options: PhotographOptions, problems: list[Problem]) -> list[Photograph]:
     pictures = pictures_in(options.images, problems)
     if options.boxes[0].suffix.lower() not in _YAML:
-        return read_coco(pictures, options.boxes, problems)
+        photographs = read_coco(pictures, options.boxes, problems)
+        if not any(one.objects for one in photographs):
+            raise CorpusError(
+                f"{', '.join(map(str, options.boxes))} has boxes for none of the {len(photographs)} photographs that "
+                f"it lists. {_first(problems, 'annotation')}Each of its annotations wants image_id (as in images), "
+                "category_id and bbox."
+            )
+        return photographs
     (names,) = options.boxes
     photographs = read_yolo(pictures, options.labels or (names.parent,), names, problems)
     if not any(one.objects for one in photographs):
         places = ", ".join(map(str, options.labels or (names.parent,)))
         raise CorpusError(
             f"The labels in {places} have boxes for none of the {len(pictures)} photographs, such as "
-            f"{pictures[0].name}. Labels have the photographs' names: 0001.txt for 0001.jpg."
+            f"{pictures[0].name}. {_first(problems, 'label')}Labels have the photographs' names, 0001.txt for "
+            "0001.jpg, and lines of class, x, y, width and height (no polygons)."
         )
     return photographs
+
+
+def _first(problems: Sequence[Problem], what: str) -> str:
+    """Say what was wrong with the first of some rows."""
+    found = next((one for one in problems if one.what.startswith(what)), None)
+    return "" if found is None else f"In {found.file}: {found.why}. "
 
 
 def _one_of_each(photographs: Iterable[Photograph], problems: list[Problem]) -> list[Photograph]:

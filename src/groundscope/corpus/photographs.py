@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 import ijson
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.picture_files import open_inside
@@ -18,6 +18,22 @@ from groundscope.corpus.utterance import Problem, Utterance
 from groundscope.errors import CorpusError, did_you_mean
 
 _UNREADABLE = (*READ_ERRORS, SyntaxError, Image.DecompressionBombError)  # SyntaxError: Pillow's, for a broken PNG
+_UPRIGHT = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        start=2,
+    )
+)
+"""EXIF's orientation -> what puts such a picture upright."""
+_ON_ITS_SIDE = [_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)]
 THINGS = "things"
 """The kind of what is of no kind."""
 _NUMBER = re.compile(r"(\d+)$")
@@ -56,11 +72,16 @@ class Photograph:
         """Load it, in colours; raises CorpusError where it is damaged or not of the size that its boxes are for."""
         try:
             with _opened(self.file) as opened:
+                turn = _turn(opened)
                 picture = opened.convert("RGB")
         except _UNREADABLE as error:
             raise CorpusError(
                 f"{self.file.name} cannot be read as a picture: {error}. Replace it or take it out."
             ) from None
+        if (
+            turn is not None and _upright(Size(*picture.size), turn) == self.size
+        ):  # else the boxes are for it as it lies
+            picture = picture.transpose(turn)
         if Size(*picture.size) != self.size:
             raise CorpusError(
                 f"{self.file.name} is {picture.width} x {picture.height} pixels, but its boxes are for "
@@ -98,9 +119,10 @@ def read_yolo(
     texts = _label_texts(labels, problems)
     found = []
     for file in pictures:
-        size = _size(file, problems)
-        if size is None:
+        sizes = _sizes(file, problems)
+        if sizes is None:
             continue
+        size, _ = sizes
         source, text = _labels_of(file, texts)
         objects = []
         for number, line in enumerate(text.splitlines(), start=1):
@@ -151,22 +173,27 @@ def object_named(photograph: Photograph, word: str) -> Labelled:
 def _coco(there: Mapping[str, SourceFile], path: Path, problems: list[Problem]) -> Iterator[Photograph]:
     classes = {
         row["id"]: (str(row["name"]).lower(), str(row.get("supercategory") or THINGS))
-        for row in _rows(path, "categories.item")
+        for row in _rows(path, "categories.item", "id", "name")
+        if str(row["name"]).strip()
     }
     named: dict[Any, tuple[SourceFile, Size]] = {}
-    for row in _rows(path, "images.item"):
+    for row in _rows(path, "images.item", "id"):
         file = there.get(PurePosixPath(str(row.get("file_name"))).name)
-        size = None if file is None else _size(file, problems)
-        if file is None or size is None:
+        sizes = None if file is None else _sizes(file, problems)
+        if file is None or sizes is None:
             continue
-        if (size.width, size.height) != (row.get("width"), row.get("height")):
+        size = next(
+            (size for size in sizes if (size.width, size.height) == (row.get("width"), row.get("height"))), None
+        )
+        if size is None:
+            size, _ = sizes
             why = f"it is {size.width} x {size.height}, its boxes are for {row.get('width')} x {row.get('height')}"
             problems.append(Problem(file.name, 0, "photograph", why))
             continue
         named[row["id"]] = file, size
     objects: dict[Any, list[Labelled]] = {image: [] for image in named}
-    for number, row in enumerate(_rows(path, "annotations.item"), start=1):
-        if row.get("image_id") not in named or row.get("iscrowd"):
+    for number, row in enumerate(_rows(path, "annotations.item", "image_id"), start=1):
+        if row["image_id"] not in named or row.get("iscrowd"):
             continue
         try:
             name, category = classes[row["category_id"]]
@@ -210,10 +237,23 @@ def _opened(file: SourceFile) -> Iterator[Image.Image]:
         yield opened
 
 
-def _size(file: SourceFile, problems: list[Problem]) -> Size | None:
+def _turn(opened: Image.Image) -> Image.Transpose | None:
+    """How a camera's picture is put upright, as people and YOLO's tools see it; asked before it is loaded."""
+    if "exif" not in opened.info:
+        return None
+    return _UPRIGHT.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+
+
+def _upright(lying: Size, turn: Image.Transpose | None) -> Size:
+    return Size(lying.height, lying.width) if turn in _ON_ITS_SIDE else lying
+
+
+def _sizes(file: SourceFile, problems: list[Problem]) -> tuple[Size, Size] | None:
+    """Return a picture's size when it is upright, and as it lies in the file; None where it cannot be read."""
     try:
         with _opened(file) as opened:
-            return Size(*opened.size)
+            lying = Size(*opened.size)
+            return _upright(lying, _turn(opened)), lying
     except _UNREADABLE as error:
         problems.append(Problem(file.name, 0, "photograph", f"it cannot be read: {error}"))
         return None
@@ -226,16 +266,21 @@ def _names(path: Path) -> Mapping[int, str]:
             with file.open() as stream:
                 names = yaml.safe_load(stream)["names"]
         pairs = enumerate(names) if isinstance(names, list) else names.items()
-        return {int(number): str(name).lower() for number, name in pairs}
+        return {int(number): str(name).lower() for number, name in pairs if str(name).strip()}
     except (*READ_ERRORS, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorpusError(f"{path} does not name YOLO's classes (names: {{0: person, ...}}): {error}") from None
 
 
-def _rows(path: Path, prefix: str) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, prefix: str, *keys: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows under a prefix; raises CorpusError for one that lacks a key, or whose key is no name or number."""
     try:
         with open_inside(path, ".json") as found:
             for file in found.files:
                 with file.open() as stream:
-                    yield from ijson.items(stream, prefix, use_float=True)
-    except (*READ_ERRORS, ijson.JSONError) as error:
+                    for row in ijson.items(stream, prefix, use_float=True):
+                        if not isinstance(row, dict) or not all(isinstance(row.get(key), str | int) for key in keys):
+                            what = f"one of its {prefix.removesuffix('.item')} has no {' or no '.join(keys)}"
+                            raise CorpusError(f"{path} cannot be read as COCO's instances JSON: {what}.")
+                        yield row
+    except (*READ_ERRORS, ijson.JSONError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} cannot be read as COCO's instances JSON: {error}") from None
