@@ -190,7 +190,8 @@ class Album:
         return (
             f"The captions and dialogues speak of none of the {len(photographs)} photographs, such as "
             f"{photographs[0].name}: a picture is known by the number that COCO's boxes give it, or in which its "
-            "file's name ends (000000000139.jpg is 139). Name the talk about these photographs."
+            f"file's name ends (000000000139.jpg is 139). {_first(self.problems, 'file')}Name the talk about these "
+            "photographs."
         )
 
 
