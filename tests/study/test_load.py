@@ -15,6 +15,11 @@ NO_STUDIES = {FOLDER / "visdial-contexts.yaml", *FOLDER.glob("paper/scales/*.yam
 STUDIES = sorted(set(FOLDER.glob("**/*.yaml")) - NO_STUDIES)
 
 PICTURES = {"corpus": {"source": "scenes", "encoders": {"vit": {"name": "vit"}}}}
+PHOTOGRAPHS = {
+    "source": "photographs",
+    "photographs": {"images": ["a"], "boxes": ["b.json"], "captions": ["c.json"]},
+    "encoders": {"vit": {"name": "vit"}},
+}
 STRICT = "corpus.criterion.threshold=0.9"
 
 
@@ -97,6 +102,16 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
             {**PICTURES, "ablation": {}},
             "ablation: a study of pictures (corpus.source: scenes) has none",
         ),
+        (
+            {"corpus": {**PHOTOGRAPHS, "tests": {"pictures": 0}}},
+            "corpus.tests.pictures: input should be greater than or equal to 1",
+        ),
+        (
+            {"corpus": {**PHOTOGRAPHS, "tests": {"pictres": 2}}},
+            "unknown key 'corpus.tests.pictres'. did you mean 'pictures'? known: alone, box,",
+        ),
+        ({"corpus": {**PHOTOGRAPHS, "photographs": {"images": "a"}}}, "corpus.photographs.images: input should"),
+        ({"corpus": {**PHOTOGRAPHS, "tests": {"repaint": "crap"}}}, "corpus.tests.repaint: give one of: crop: with"),
         ({**PICTURES, "behaviour": {"words": ["dog", "cat"]}}, "behaviour: a study of pictures"),
         ({**PICTURES, "mechanism": {"criterion": {"threshold": 0.9}}}, "mechanism.criterion: a study of pictures"),
         ({**PICTURES, "mechanism": {"prompts": {"contexts": 2}}}, "mechanism.prompts: a study of pictures"),
