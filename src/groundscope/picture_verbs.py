@@ -12,6 +12,7 @@ from groundscope.corpus.photographs import Photograph, read_coco, read_yolo
 from groundscope.corpus.picture_files import pictures_in
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import AnalysisError, CorpusError, ModelError
+from groundscope.mechanism.box_criterion import BOX_CRITERION
 from groundscope.mechanism.causal import CausalOptions
 from groundscope.mechanism.causal_table import CAUSAL
 from groundscope.mechanism.detect_pictures import LEAST, DetectOptions, detect
@@ -24,7 +25,7 @@ from groundscope.mechanism.detect_pictures_tables import (
     detection_json,
     detection_lines,
 )
-from groundscope.mechanism.inspect_picture import BOX_CRITERION, box_positions_share, inspect_picture, inspection_lines
+from groundscope.mechanism.inspect_picture import box_positions_share, inspect_picture, inspection_lines
 from groundscope.mechanism.inspect_picture_tables import (
     INSPECT_PICTURE,
     PictureSubject,

@@ -185,3 +185,27 @@ def test_a_damaged_photograph_is_named(photographs, tmp_path):
     broken = photographed_world(options(photographs, images=(tmp_path / "images",)), limits(), stretch)
     with pytest.raises(CorpusError, match=r"0+\d+\.jpg cannot be read as a picture"):
         broken.tests[0].match()
+
+
+def test_what_is_not_alone_for_a_crowd_of_its_kind_is_not_tested_alone(photographs, tmp_path):
+    rows = json.loads((photographs / "instances.json").read_text())
+    of = {row["image_id"]: row["category_id"] for row in rows["annotations"]}
+    rows["annotations"] += [
+        {"image_id": number, "category_id": kind, "bbox": [0, 0, 9, 9], "iscrowd": 1} for number, kind in of.items()
+    ]
+    (tmp_path / "instances.json").write_text(json.dumps(rows))
+    named = {row["id"]: row["name"] for row in rows["categories"]}
+    crowded = options(photographs, boxes=(tmp_path / "instances.json",))
+    for alone in (False, True):
+        tests = photographed_world(crowded, limits(alone=alone), stretch).tests
+        crowds = [drawn.test for drawn in tests if named[of[int(drawn.test.name[:12])]] == drawn.test.word]
+        assert bool(crowds) != alone
+
+
+def test_the_world_says_what_it_could_not_use(photographs, world, tmp_path):
+    assert not any("could not" in line or "Not used" in line for line in world.about)
+    (tmp_path / "more.json").write_text('{"annotations": [{"image_id": 1}]}')
+    captions = (photographs / "captions.json", tmp_path / "more.json")
+    told = photographed_world(options(photographs, captions=captions), limits(), stretch).about[-1]
+    assert "1 photographs, rows or files (table `problems`)" in told
+    assert "more.json: it holds no captions" in told

@@ -1,6 +1,7 @@
 """Photographs, what is said about them, and the words that their objects go by."""
 
 import json
+import shutil
 
 import pytest
 
@@ -112,6 +113,53 @@ def test_photographs_that_talk_cannot_tell_apart_are_taken_once(photographs):
     assert len(album.seen) == 28
     assert len(album.problems) == 28
     assert "has the same number" in album.problems[0].why
+
+
+def test_a_picture_that_training_shows_is_not_new_under_another_name(photographs, tmp_path):
+    """A copy that nobody talks about, or that is held out by its name, would stand in training and be called new."""
+    shutil.copytree(photographs, tmp_path / "copy")
+    known = Album(options(tmp_path / "copy", held_out=0))
+    instances = json.loads((tmp_path / "copy/instances.json").read_text())
+    for number in range(1, 9):
+        shutil.copy(tmp_path / f"copy/images/{number:012d}.jpg", tmp_path / f"copy/images/{900 + number}.jpg")
+        image = next(row for row in instances["images"] if row["id"] == number)
+        row = {**image, "id": 900 + number, "file_name": f"{900 + number}.jpg"}
+        instances["images"].insert(0, row)  # first in the file, but it is the other that is talked about
+        instances["annotations"] += [
+            {**thing, "image_id": 900 + number} for thing in instances["annotations"] if thing["image_id"] == number
+        ]
+    (tmp_path / "copy/instances.json").write_text(json.dumps(instances))
+    album = Album(options(tmp_path / "copy", held_out=0))
+    assert [one.photograph.name for one in album.seen] == [one.photograph.name for one in known.seen]
+    assert len(album.problems) == 8
+    assert "is the same picture as" in album.problems[0].why
+
+
+def test_what_has_no_box_is_shown_all_the_same(photographs, tmp_path):
+    instances = json.loads((photographs / "instances.json").read_text())
+    plain = Album(options(photographs)).seen[0]
+    crowd = next(row for row in instances["categories"] if row["name"] not in plain.may_show)
+    instances["annotations"].append(
+        {"image_id": 1, "category_id": crowd["id"], "bbox": [0, 0, 9, 9], "iscrowd": 1, "area": 81}
+    )
+    (tmp_path / "instances.json").write_text(json.dumps(instances))
+    one = Album(options(photographs, boxes=(tmp_path / "instances.json",))).seen[0]
+    assert one.objects == plain.objects
+    assert (one.unboxed, one.may_show) == ({crowd["name"]}, {*plain.may_show, crowd["name"]})
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"captions": ("captions.json", "captions.json")}, "is given twice"),
+        ({"images": ("images", "images/000000000001.jpg")}, "lies in"),
+        ({"images": ("all.tar", "all.tar/images")}, "lies in"),
+    ],
+)
+def test_what_would_be_read_twice_is_refused(photographs, files, told):
+    paths = {kind: tuple(photographs / name for name in names) for kind, names in files.items()}
+    with pytest.raises(CorpusError, match=f"{told}.* so it would be read twice"):
+        Album(options(photographs, **paths))
 
 
 def test_a_photograph_of_another_size_than_its_boxes_is_left_out(photographs, tmp_path):

@@ -115,3 +115,13 @@ def test_forms_of_boxes_and_what_is_refused():
         Box(0, 0, 0, 5)
     with pytest.raises(CorpusError, match="holds no patch of 14"):
         stretched(size.whole, Size(13, 40), 14)
+
+
+def test_a_box_ends_where_its_picture_does():
+    size = Size(60, 40)
+    whole = Box(0.5, 0, 59.5, 40)
+    assert whole.within(size) is whole
+    assert Box(-10, 30, 30, 30).within(size) == Box(0, 30, 20, 10)
+    for outside in (Box(-10, 0, 10, 10), Box(60, 0, 5, 5), Box(0, 400, 5, 5)):
+        with pytest.raises(CorpusError, match="lies outside of the picture of 60 x 40"):
+            outside.within(size)

@@ -25,7 +25,9 @@ def folder(tmp_path):
     (tmp_path / "labels").mkdir()
     for number in (1, 2):
         noise(number).save(tmp_path / f"images/{number:012d}.png")
-    (tmp_path / "labels/000000000001.txt").write_text("0 .5 .5 .5 .5\n1 .1 .1 .2 .2\n7 .5 .5 .1 .1\nbad\n")
+    (tmp_path / "labels/000000000001.txt").write_text(
+        "0 .5 .5 .5 .5\n1 .1 .1 .2 .2\n7 .5 .5 .1 .1\nbad\n0 .1 .1 .2 .1 .2 .2\n1 15 10 30 20\n"
+    )
     (tmp_path / "names.yaml").write_text("names: {0: dog, 1: traffic light}")
     return tmp_path
 
@@ -39,7 +41,9 @@ def test_yolo_and_coco_say_the_same(folder):
         ("light", Box(0, 0, 12, 8)),
     ]
     assert (first.size, second.objects) == (Size(60, 40), ())
-    assert [problem.line for problem in problems] == [3, 4]
+    assert [problem.line for problem in problems] == [3, 4, 5, 6]
+    assert "these may be pixels" in problems[-1].why
+    assert (first.unboxed, second.unboxed) == ({"dog", "traffic light"}, frozenset())
     instances = {
         "images": [{"id": n, "file_name": f"{n:012d}.png", "width": 60, "height": 40} for n in (1, 2, 3)],
         "categories": [{"id": 18, "name": "dog", "supercategory": "animal"}, {"id": 10, "name": "traffic light"}],
@@ -48,6 +52,8 @@ def test_yolo_and_coco_say_the_same(folder):
             {"image_id": 1, "category_id": 10, "bbox": [0, 0, 12, 8]},
             {"image_id": 1, "category_id": 18, "bbox": [0, 0, 60, 40], "iscrowd": 1},
             {"image_id": 2, "category_id": 99, "bbox": [0, 0, 1, 1]},
+            {"image_id": 2, "category_id": 18, "bbox": [70, 0, 9, 9]},
+            {"image_id": 2, "category_id": 10, "bbox": [50, 30, 20, 20]},
             {"image_id": 3, "category_id": 18, "bbox": [0, 0, 1, 1]},
         ],
     }
@@ -57,11 +63,40 @@ def test_yolo_and_coco_say_the_same(folder):
     assert [(thing.name, thing.box) for thing in again.objects] == [(thing.name, thing.box) for thing in first.objects]
     assert [thing.category for thing in again.objects] == ["animal", "things"]
     assert (again.key, first.key) == ("COCO 1", "COCO 1")
-    assert not empty.objects
-    assert [problem.what for problem in problems] == ["annotation 4"]
+    assert [(thing.name, thing.box) for thing in empty.objects] == [("traffic light", Box(50, 30, 10, 10))]
+    assert (again.unboxed, empty.unboxed) == ({"dog"}, {"dog"})  # a crowd, and a box outside of the picture
+    assert [problem.what for problem in problems] == ["annotation 4", "annotation 5"]
     assert object_named(first, "dog").box.area == 600
     with pytest.raises(CorpusError, match=r"shows no doge: dog, light\. Did you mean 'dog'"):
         object_named(first, "doge")
+
+
+def test_of_photographs_that_are_called_alike_the_one_in_the_named_folder_is_meant(tmp_path):
+    for number, place in enumerate(("one", "two")):
+        (tmp_path / place).mkdir()
+        noise(number).save(tmp_path / place / "1.png")
+    pictures = pictures_in([tmp_path / "one", tmp_path / "two"], [])
+    for name, found in (("two/1.png", ["two/1.png"]), ("1.png", None)):
+        rows = {"images": [{"id": 1, "file_name": name, "width": 60, "height": 40}]}
+        (tmp_path / "instances.json").write_text(json.dumps(rows))
+        if found:
+            read = read_coco(pictures, [tmp_path / "instances.json"], [])
+            assert [one.file.name for one in read] == found
+            continue
+        with pytest.raises(CorpusError, match=r"one/1\.png and two/1\.png are both called 1\.png"):
+            read_coco(pictures, [tmp_path / "instances.json"], [])
+    noise(0).save(tmp_path / "two/1.png")
+    assert [one.file.name for one in read_coco(pictures, [tmp_path / "instances.json"], [])] == ["one/1.png"]
+
+
+def test_a_picture_that_breaks_off_in_its_header_is_named(folder):
+    whole = (folder / "images/000000000001.png").read_bytes()
+    problems = []
+    for end in (0, 8, 20, 30):
+        (folder / "images/000000000001.png").write_bytes(whole[:8] + b"\0\0\0\4IHDR" + whole[16:end])
+        read = read_yolo(pictures_in([folder / "images"], []), [folder / "labels"], folder / "names.yaml", problems)
+        assert [one.name for one in read] == ["000000000002"]
+    assert ["cannot be read" in problem.why for problem in problems] == [True] * 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -2,6 +2,7 @@
 
 import shutil
 from functools import partial
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -97,6 +98,39 @@ def test_the_cache_answers_for_the_same_picture_and_encoder_only(folder, tmp_pat
     assert len(list(tmp_path.rglob("*.npy"))) == 3
 
 
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"PK\x03\x04 is no zip", "cut", "shape", "kind"])
+def test_what_is_damaged_in_the_cache_is_computed_anew(folder, tmp_path, damage):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "dinov2")))
+    (first,) = encoder.encode([picture(0)], tmp_path)
+    (file,) = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    if damage == "shape":
+        np.save(file, first[:2])
+    elif damage == "kind":
+        np.save(file, first.astype(np.float32) + 1)
+    else:
+        file.write_bytes(whole[:200] if damage == "cut" else damage)
+    (again,) = encoder.encode([picture(0)], tmp_path)
+    np.testing.assert_array_equal(first, again)
+    assert file.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_told(folder, tmp_path):
+    (tmp_path / "file").touch()
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "dinov2")))
+    with pytest.raises(ModelError, match="Name another folder as `cache`"):
+        list(encoder.encode([picture(0)], tmp_path / "file"))
+
+
+def test_a_random_encoder_with_other_colours_is_another_in_the_cache(folder, tmp_path):
+    shutil.copytree(folder / "dinov2", tmp_path / "vit")
+    options = EncoderOptions(name=str(tmp_path / "vit"), random_weights=True)
+    (first,) = VisionEncoder(options).encode([picture(0)], tmp_path / "cache")
+    (tmp_path / "vit" / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.1, 0.1]}')
+    (other,) = VisionEncoder(options).encode([picture(0)], tmp_path / "cache")
+    assert not np.array_equal(first, other)
+
+
 def test_colours_are_normalised_as_the_encoders_own_processor_does(folder, tmp_path, monkeypatch):
     """From a folder, and from a repository: CLIP and SigLIP have other means than ImageNet's."""
     assert VisionEncoder(EncoderOptions(name=str(folder / "vit"))).mean == vision.IMAGENET[0]
@@ -137,6 +171,20 @@ def test_what_is_no_encoder_is_refused(tmp_path):
     hf.GPT2Model(hf.GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="which has no patches"):
         VisionEncoder(EncoderOptions(name=str(tmp_path)))
+
+
+def test_what_does_not_take_pictures_as_a_vit_does_is_refused(folder, tmp_path):
+    small: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    hf.Siglip2VisionModel(hf.Siglip2VisionConfig(**small, patch_size=7)).save_pretrained(tmp_path / "flexible")
+    hf.ViTModel(hf.ViTConfig(**{**TINY, **small, "num_channels": 1})).save_pretrained(tmp_path / "grey")
+    for name, options, told in (
+        (tmp_path / "flexible", {}, "set `canvas`"),
+        (tmp_path / "flexible", {"canvas": 28}, "does not take a colour picture of 28 x 28"),
+        (tmp_path / "grey", {}, "does not take a colour picture of 28 x 28"),
+        (folder / "vit", {"layer": 5}, "has 2 layers, but `layer` is 5"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            VisionEncoder(EncoderOptions.model_validate({"name": str(name), **options}))
 
 
 @pytest.mark.real

@@ -6,12 +6,21 @@ import pytest
 import yaml
 
 from groundscope.errors import StudyError
+from groundscope.study.config import ScenesSource
 from groundscope.study.load import load_study
 from groundscope.study.paths import located
 
 FOLDER = Path(__file__).parents[2] / "studies"
 NO_STUDIES = {FOLDER / "visdial-contexts.yaml", *FOLDER.glob("paper/scales/*.yaml")}  # what studies read
 STUDIES = sorted(set(FOLDER.glob("**/*.yaml")) - NO_STUDIES)
+
+PICTURES = {"corpus": {"source": "scenes", "encoders": {"vit": {"name": "vit"}}}}
+PHOTOGRAPHS = {
+    "source": "photographs",
+    "photographs": {"images": ["a"], "boxes": ["b.json"], "captions": ["c.json"]},
+    "encoders": {"vit": {"name": "vit"}},
+}
+STRICT = "corpus.criterion.threshold=0.9"
 
 
 def written(folder: Path, **changes) -> Path:
@@ -90,9 +99,24 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ({"behaviour": {"controls_at": [7]}}, "behaviour.controls_at names step 7, which is no checkpoint"),
         ({"ablation": {"models": ["u"]}}, "ablation.models: there is no model 'u'"),
         (
-            {"ablation": {}, "corpus": {"source": "scenes", "encoders": {"vit": {"name": "vit"}}}},
+            {**PICTURES, "ablation": {}},
             "ablation: a study of pictures (corpus.source: scenes) has none",
         ),
+        (
+            {"corpus": {**PHOTOGRAPHS, "tests": {"pictures": 0}}},
+            "corpus.tests.pictures: input should be greater than or equal to 1",
+        ),
+        (
+            {"corpus": {**PHOTOGRAPHS, "tests": {"pictres": 2}}},
+            "unknown key 'corpus.tests.pictres'. did you mean 'pictures'? known: alone, box,",
+        ),
+        ({"corpus": {**PHOTOGRAPHS, "photographs": {"images": "a"}}}, "corpus.photographs.images: input should"),
+        ({"corpus": {**PHOTOGRAPHS, "tests": {"repaint": "crap"}}}, "corpus.tests.repaint: give one of: crop: with"),
+        ({**PICTURES, "behaviour": {"words": ["dog", "cat"]}}, "behaviour: a study of pictures"),
+        ({**PICTURES, "mechanism": {"criterion": {"threshold": 0.9}}}, "mechanism.criterion: a study of pictures"),
+        ({**PICTURES, "mechanism": {"prompts": {"contexts": 2}}}, "mechanism.prompts: a study of pictures"),
+        ({**PICTURES, "mechanism": {"text_chunks": 2}}, "mechanism.text_chunks: a study of pictures"),
+        ({**PICTURES, "lens": {"prompts": {"contexts": 2}}}, "lens.prompts: a study of pictures"),
         ({"ablation": {"remove": [101]}}, "ablation.remove.0: input should be less than or equal to 100"),
         ({"seeds": [10**30]}, "seeds.0"),
         ({"behaviour": {"words": []}}, "behaviour.words: name at least two words"),
@@ -105,6 +129,13 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, changes: dict, compla
         load_study(written(tmp_path, **changes))
     assert complaint.lower() in str(error.value).lower()
     assert "\n" not in str(error.value)
+
+
+def test_a_threshold_of_boxes_leaves_the_rest_of_their_criterion(tmp_path: Path) -> None:
+    corpora = [load_study(written(tmp_path, **PICTURES), more).corpus for more in ((), (STRICT,))]
+    plain, strict = (corpus.criterion for corpus in corpora if isinstance(corpus, ScenesSource))
+    assert (plain.threshold, plain.sweep, plain.relative_to) == (0.7, (0.5, 0.7, 0.9), "scene")
+    assert strict == plain.model_copy(update={"threshold": 0.9})
 
 
 @pytest.mark.parametrize(

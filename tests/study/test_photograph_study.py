@@ -180,6 +180,7 @@ def test_another_place_of_the_same_files_changes_nothing_and_another_caption_doe
         ('photographs.boxes=["{tmp}/none.yaml"]', "There is no file or folder"),
         ('photographs.labels=["{data}/images"]', "holds no .txt files"),
         ('photographs.captions=["{data}/instances.json"]', "speak of none of the 28 photographs"),
+        ('photographs.captions=["{data}/instances.json"]', "it holds no captions of COCO's kind"),
         ("photographs.words=[disc, dick]", "No photograph shows a 'dick'. Did you mean 'disc'"),
         ("photographs.shown=400", "At least two words are needed"),
         ("photographs.held_out=0.999999", "are held out of training"),

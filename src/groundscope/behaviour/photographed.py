@@ -240,7 +240,8 @@ class _Chooser:
         for word in one.words:
             mine = [thing for named, thing in one.objects if named == word]
             largest = max(mine, key=lambda thing: thing.box.area)
-            if self._fits(one.photograph.size, largest.box) and not (self.options.alone and len(mine) > 1):
+            is_alone = len(mine) == 1 and word not in one.unboxed
+            if self._fits(one.photograph.size, largest.box) and (is_alone or not self.options.alone):
                 yield word, largest
 
     def _fits(self, size: Size, box: Box) -> bool:
@@ -279,4 +280,10 @@ def _about(album: Album, chooser: _Chooser, drawn: Sequence[DrawnTest]) -> list[
     ]
     if unused := [one for one in chooser.options.sentences if one not in chooser.sentences]:
         lines.append(f"Sentences that the talk has no words for: {'; '.join(unused)}.")
+    if album.problems:
+        first = album.problems[0]
+        lines.append(
+            f"Not used, or only in part: {len(album.problems)} photographs, rows or files (table `problems`), "
+            f"the first {first.file}: {first.why}."
+        )
     return lines

@@ -3,7 +3,8 @@
 An object's word is the noun of its class: ``dining table`` is a ``table``. Where talk has other words for a class
 (nobody says ``person``), options name them: then a photograph's objects of that class go by the one of these words that
 the talk about it says, and by none where it says none or several. A share of the photographs that are talked about is
-held out of training; those that nobody talks about are never in it.
+held out of training; those that nobody talks about are never in it. A picture that lies there under several names
+counts once.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.photographs import Labelled, Photograph, last_word, read_coco, read_yolo
-from groundscope.corpus.picture_files import pictures_in
+from groundscope.corpus.picture_files import content_of, pictures_in, refuse_twice
 from groundscope.corpus.picture_talk import Talk, captions_of, dialogues_by_picture
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError, did_you_mean
@@ -80,8 +81,10 @@ class Seen:
     photograph: Photograph
     objects: tuple[tuple[str, Labelled], ...]
     """(word, object) of all objects whose word is known."""
+    unboxed: frozenset[str]
+    """Words that what it shows without a box might go by."""
     may_show: frozenset[str]
-    """Words that one or another of its objects might go by."""
+    """Words that anything that it shows might go by."""
     said: frozenset[str]
     """The words of its talk."""
     is_trained: bool
@@ -103,10 +106,13 @@ class Album:
         """Read everything but the pictures themselves; raises CorpusError for what is missing or does not fit."""
         self.options = options
         self.problems: list[Problem] = []
+        for kind in FILES:
+            refuse_twice(getattr(options, kind))
         photographs = _one_of_each(_boxed(options, self.problems), self.problems)
         self.forms = _forms(photographs, options.say)
         talks = _talks(options, {one.key for one in photographs if one.key is not None}, self.problems)
-        self.seen = tuple(self._seen(replace(one, talks=talks.get(one.key or "", ()))) for one in photographs)
+        told = [replace(one, talks=talks.get(one.key or "", ())) for one in photographs]
+        self.seen = tuple(self._seen(one) for one in _no_copies(told, self.problems))
         if not self.trained:
             raise CorpusError(self._nothing_said(photographs))
 
@@ -164,14 +170,19 @@ class Album:
     def _seen(self, photograph: Photograph) -> Seen:
         said = frozenset(word for talk in photograph.talks for utterance in talk for word in utterance.words)
         named = {name: _said_form(self.forms.get(name, ()), said) for name in {one.name for one in photograph.objects}}
+        unboxed = self._forms_of(photograph.unboxed)
         draw = generator(self.options.seed, f"held out {photograph.name}").random()
         return Seen(
             photograph,
             tuple((word, thing) for thing in photograph.objects if (word := named[thing.name]) is not None),
-            frozenset(form for name in named for form in self.forms.get(name, (last_word(name),))),
+            unboxed,
+            unboxed | self._forms_of(named),
             said,
             bool(photograph.talks) and draw >= self.options.held_out,
         )
+
+    def _forms_of(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(form for name in names for form in self.forms.get(name, (last_word(name),)))
 
     def _nothing_said(self, photographs: Sequence[Photograph]) -> str:
         if any(one.photograph.talks for one in self.seen):
@@ -179,7 +190,8 @@ class Album:
         return (
             f"The captions and dialogues speak of none of the {len(photographs)} photographs, such as "
             f"{photographs[0].name}: a picture is known by the number that COCO's boxes give it, or in which its "
-            "file's name ends (000000000139.jpg is 139). Name the talk about these photographs."
+            f"file's name ends (000000000139.jpg is 139). {_first(self.problems, 'file')}Name the talk about these "
+            "photographs."
         )
 
 
@@ -221,6 +233,21 @@ def _one_of_each(photographs: Iterable[Photograph], problems: list[Problem]) -> 
             why = f"{other.file.name} has the same number, so talk would be about both; the first is taken"
             problems.append(Problem(one.file.name, 0, "photograph", why))
     return list(kept.values())
+
+
+def _no_copies(photographs: Sequence[Photograph], problems: list[Problem]) -> list[Photograph]:
+    """Each picture once, whatever its files are called: one that training showed would else be new under another name.
+
+    Of several files of the same bytes the first is taken that is talked about, else the first.
+    """
+    kept: dict[bytes, Photograph] = {}
+    for one in sorted(photographs, key=lambda one: not one.talks):
+        first = kept.setdefault(content_of(one.file), one)
+        if first is not one:
+            why = f"it is the same picture as {first.file.name}, so that training could know it; that one is taken"
+            problems.append(Problem(one.file.name, 0, "photograph", why))
+    chosen = {id(one) for one in kept.values()}
+    return [one for one in photographs if id(one) in chosen]
 
 
 def _talks(options: PhotographOptions, wanted: Collection[str], problems: list[Problem]) -> dict[str, tuple[Talk, ...]]:

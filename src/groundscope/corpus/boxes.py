@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float
 
 from groundscope.errors import CorpusError
 
+_ONE = 1.01
+"""What tools that round write for 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -28,7 +31,9 @@ class Box:
 
     @classmethod
     def of_yolo(cls, centre_x: float, centre_y: float, width: float, height: float, size: "Size") -> "Box":
-        """Read YOLO's form: centre and extent as shares of the picture's ``size``."""
+        """Read YOLO's form: centre and extent as shares of the picture's ``size``; raises CorpusError for others."""
+        if not all(0 <= number <= _ONE for number in (centre_x, centre_y, width, height)):
+            raise CorpusError("YOLO's numbers are shares of the picture, from 0 to 1; these may be pixels")
         return cls(
             (centre_x - width / 2) * size.width,
             (centre_y - height / 2) * size.height,
@@ -45,6 +50,20 @@ class Box:
     def area(self) -> float:
         """In square pixels."""
         return float(self.width * self.height)
+
+    def within(self, size: "Size") -> "Box":
+        """Return what of the box lies in a picture of this size; raises CorpusError where nothing does."""
+        left, top, right, bottom = self.corners.tolist()
+        if left >= 0 and top >= 0 and right <= size.width and bottom <= size.height:
+            return self
+        left, top = max(left, 0.0), max(top, 0.0)
+        width, height = min(right, size.width) - left, min(bottom, size.height) - top
+        if width <= 0 or height <= 0:
+            raise CorpusError(
+                f"the box {self.x:g},{self.y:g},{self.width:g},{self.height:g} lies outside of the picture of "
+                f"{size.width} x {size.height}"
+            )
+        return Box(left, top, width, height)
 
     def overlap(self, other: "Box") -> float:
         """Return the intersection over the union of two boxes."""

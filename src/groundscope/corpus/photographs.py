@@ -1,6 +1,7 @@
 """Real photographs with boxes: COCO's instances JSON and YOLO's labels."""
 
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import yaml
 from PIL import ExifTags, Image
 
 from groundscope.corpus.boxes import Box, Size
-from groundscope.corpus.picture_files import open_inside
+from groundscope.corpus.picture_files import content_of, open_inside
 from groundscope.corpus.sources import READ_ERRORS, SourceFile
 from groundscope.corpus.utterance import Problem, Utterance
 from groundscope.errors import CorpusError, did_you_mean
 
-_UNREADABLE = (*READ_ERRORS, SyntaxError, Image.DecompressionBombError)  # SyntaxError: Pillow's, for a broken PNG
+_UNREADABLE = (*READ_ERRORS, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for a damaged picture: of a broken PNG SyntaxError and ValueError, of broken EXIF struct.error."""
 _UPRIGHT = dict(
     enumerate(
         (
@@ -62,6 +64,8 @@ class Photograph:
     """By which captions and dialogues name it, see `picture_key`."""
     talks: tuple[tuple[Utterance, ...], ...] = ()
     """What is said about it: each caption, and a dialogue, by itself."""
+    unboxed: frozenset[str] = frozenset()
+    """Classes of what it shows besides, without a box of its own: crowds, and objects whose box cannot be read."""
 
     @property
     def name(self) -> str:
@@ -124,16 +128,20 @@ def read_yolo(
             continue
         size, _ = sizes
         source, text = _labels_of(file, texts)
-        objects = []
+        objects: list[Labelled] = []
+        unboxed: set[str] = set()
         for number, line in enumerate(text.splitlines(), start=1):
+            name = ""
             try:
                 kind, *place = line.split()
-                x, y, width, height = map(float, place)
                 name = words[int(kind)]
-                objects.append(Labelled(last_word(name), Box.of_yolo(x, y, width, height, size), name))
+                x, y, width, height = map(float, place)
+                box = Box.of_yolo(x, y, width, height, size).within(size)
+                objects.append(Labelled(last_word(name), box, name))
             except (ValueError, KeyError, TypeError, CorpusError) as error:
+                unboxed |= {name} - {""}
                 problems.append(Problem(source, number, "label", f"{line!r}: {error}"))
-        found.append(Photograph(file, size, tuple(objects), picture_key(file.name)))
+        found.append(Photograph(file, size, tuple(objects), picture_key(file.name), unboxed=frozenset(unboxed)))
     return found
 
 
@@ -141,11 +149,12 @@ def read_coco(pictures: Sequence[SourceFile], instances: Sequence[Path], problem
     """Read photographs with COCO's instances JSON (``images``, ``annotations``, ``categories``), in the files' order.
 
     Photographs that the files do not list are left out, as are those that ``pictures`` lack. Crowds (``iscrowd``) are
-    no objects. Raises CorpusError when a file cannot be read or names none of the photographs.
+    no objects. Raises CorpusError when a file cannot be read, names none of the photographs, or does not tell which of
+    several is meant.
     """
-    there: dict[str, SourceFile] = {}
+    there: dict[str, list[SourceFile]] = {}
     for file in pictures:
-        there.setdefault(PurePosixPath(file.name).name, file)
+        there.setdefault(PurePosixPath(file.name).name, []).append(file)
     found = [photograph for path in instances for photograph in _coco(there, path, problems)]
     if not found:
         listed = ", ".join(map(str, instances))
@@ -170,7 +179,7 @@ def object_named(photograph: Photograph, word: str) -> Labelled:
     return max(matching, key=lambda thing: thing.box.area)
 
 
-def _coco(there: Mapping[str, SourceFile], path: Path, problems: list[Problem]) -> Iterator[Photograph]:
+def _coco(there: Mapping[str, list[SourceFile]], path: Path, problems: list[Problem]) -> Iterator[Photograph]:
     classes = {
         row["id"]: (str(row["name"]).lower(), str(row.get("supercategory") or THINGS))
         for row in _rows(path, "categories.item", "id", "name")
@@ -178,7 +187,7 @@ def _coco(there: Mapping[str, SourceFile], path: Path, problems: list[Problem]) 
     }
     named: dict[Any, tuple[SourceFile, Size]] = {}
     for row in _rows(path, "images.item", "id"):
-        file = there.get(PurePosixPath(str(row.get("file_name"))).name)
+        file = _named_by(str(row.get("file_name")), there, path)
         sizes = None if file is None else _sizes(file, problems)
         if file is None or sizes is None:
             continue
@@ -192,17 +201,38 @@ def _coco(there: Mapping[str, SourceFile], path: Path, problems: list[Problem]) 
             continue
         named[row["id"]] = file, size
     objects: dict[Any, list[Labelled]] = {image: [] for image in named}
+    unboxed: dict[Any, set[str]] = {image: set() for image in named}
     for number, row in enumerate(_rows(path, "annotations.item", "image_id"), start=1):
-        if row["image_id"] not in named or row.get("iscrowd"):
+        if (image := row["image_id"]) not in named:
             continue
+        name, category, box = "", THINGS, None
         try:
             name, category = classes[row["category_id"]]
-            objects[row["image_id"]].append(Labelled(last_word(name), Box(*row["bbox"]), name, category))
+            box = None if row.get("iscrowd") else Box(*row["bbox"]).within(named[image][1])
         except (KeyError, TypeError, CorpusError) as error:
             problems.append(Problem(path.name, 0, f"annotation {number}", f"it has no category or box: {error}"))
+        if box is not None:
+            objects[image].append(Labelled(last_word(name), box, name, category))
+        elif name:
+            unboxed[image].add(name)
     for image, (file, size) in named.items():
         series = VISUAL_DIALOG if PurePosixPath(file.name).name.startswith(VISUAL_DIALOG) else ""
-        yield Photograph(file, size, tuple(objects[image]), numbered(image, series))
+        key = numbered(image, series)
+        yield Photograph(file, size, tuple(objects[image]), key, unboxed=frozenset(unboxed[image]))
+
+
+def _named_by(name: str, there: Mapping[str, list[SourceFile]], path: Path) -> SourceFile | None:
+    """The photograph of a name: of several that are called so the one in the folder it names, of copies the first."""
+    wanted = PurePosixPath(name).parts
+    mine = there.get(wanted[-1], []) if wanted else []
+    if len(mine) > 1:
+        mine = [one for one in mine if PurePosixPath(one.name).parts[-len(wanted) :] == wanted] or mine
+    if len(mine) > 1 and len({content_of(one) for one in mine}) > 1:
+        raise CorpusError(
+            f"{mine[0].name} and {mine[1].name} are both called {wanted[-1]}, and {path.name} does not say which of "
+            "them it is about. Name the folder of photographs that is meant."
+        )
+    return mine[0] if mine else None
 
 
 def _label_texts(labels: Sequence[Path], problems: list[Problem]) -> dict[str, list[tuple[str, str]]]:

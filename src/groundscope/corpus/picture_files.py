@@ -5,12 +5,14 @@ order and as often as they are asked for, so an archive of them must be one that
 that is not compressed.
 """
 
+import hashlib
 import io
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import permutations
 from pathlib import Path, PurePosixPath
 
 from groundscope.corpus.sources import READ_ERRORS, SourceFile, Sources, open_sources
@@ -30,6 +32,20 @@ def place_of(path: Path) -> tuple[Path, PurePosixPath]:
         if place.exists():
             break
     return path, _WHOLE
+
+
+def refuse_twice(paths: Sequence[Path]) -> None:
+    """Raise CorpusError where a path is, or lies in, another one, so that what it holds would be read twice.
+
+    A folder's archives are read only where they are named.
+    """
+    places = [place_of(path) for path in paths]
+    for (number, (place, inside)), (other, (outer, part)) in permutations(enumerate(places), 2):
+        is_packed = place.name.lower().endswith((".zip", ".tar", *_PACKED))
+        same = place.resolve() == outer.resolve() and inside.is_relative_to(part)
+        if same or (not is_packed and place.resolve().is_relative_to(outer.resolve()) and part == _WHOLE):
+            where = "is given twice" if places[number] == places[other] else f"lies in {paths[other]}"
+            raise CorpusError(f"{paths[number]} {where}, so it would be read twice. Name it once.")
 
 
 @contextmanager
@@ -55,6 +71,15 @@ def pictures_in(paths: Sequence[Path], problems: list[Problem]) -> list[SourceFi
     What could not be read becomes a Problem. Raises CorpusError for a path that is missing, is damaged or holds none.
     """
     return [file for path in paths for file in _pictures_in(path, problems)]
+
+
+def content_of(file: SourceFile) -> bytes:
+    """Return the SHA-256 of a file's bytes; raises CorpusError where it cannot be read."""
+    try:
+        with file.open() as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except READ_ERRORS as error:
+        raise CorpusError(f"{file.name} cannot be read: {error}. Replace it or take it out.") from None
 
 
 def _pictures_in(path: Path, problems: list[Problem]) -> list[SourceFile]:

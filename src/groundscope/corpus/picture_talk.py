@@ -6,6 +6,7 @@ dialogue's own caption describes what the photograph shows, so that it is left o
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from groundscope.corpus.captions import caption_rows
 from groundscope.corpus.dialogue import DIALOGUES, DialogueOptions, dialogues_of, split_of
@@ -28,11 +29,24 @@ def captions_of(
         with open_inside(path, ".json") as found:
             problems += found.problems
             for file in found.files:
-                for image, text in caption_rows(file, problems):
+                for image, text in _captions(file, problems):
                     words = words_of(text, fold_case=options.fold_case)
                     if words and (key := numbered(image)) in wanted:
                         said.setdefault(key, []).append((Utterance(options.answer, Channel.LAN, words, "main", 0),))
     return said
+
+
+def _captions(file: SourceFile, problems: list[Problem]) -> Iterator[tuple[Any, str]]:
+    """Yield a file's captions; one that holds none is one Problem, and not as many as it has rows of another kind."""
+    mine: list[Problem] = []
+    is_empty = True
+    for row in caption_rows(file, mine):
+        is_empty = False
+        yield row
+    if is_empty:
+        why = "it holds no captions of COCO's kind (annotations with image_id and caption)"
+        mine = [one for one in mine if one.what == "file"] or [Problem(file.name, 0, "file", why)]
+    problems += mine
 
 
 def dialogues_by_picture(

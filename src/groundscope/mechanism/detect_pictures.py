@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 
 from groundscope.errors import AnalysisError
+from groundscope.mechanism.box_criterion import BOX_CRITERION
 from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs
 from groundscope.mechanism.causal_table import CAUSAL, causal_table
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
 from groundscope.mechanism.heads import HeadIndex
-from groundscope.mechanism.inspect_picture import BOX_CRITERION, box_positions_share
+from groundscope.mechanism.inspect_picture import box_positions_share
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import saliency
 from groundscope.models.base import LanguageModel

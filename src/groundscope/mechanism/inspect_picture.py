@@ -15,14 +15,12 @@ from torch import Tensor
 
 from groundscope.corpus.boxes import Box, Patches
 from groundscope.errors import AnalysisError
+from groundscope.mechanism.box_criterion import BOX_CRITERION
 from groundscope.mechanism.causal import CausalOptions, causal_runs
 from groundscope.mechanism.criteria import CriterionOptions, Role, aggregate_score
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import Saliency, saliency
 from groundscope.models.base import LanguageModel
-
-BOX_CRITERION = CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9))
-"""The paper's: at least 70 % (and 90 %) of a head's patch-to-word saliency comes from inside the box."""
 
 
 @dataclass(frozen=True, slots=True)

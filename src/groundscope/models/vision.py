@@ -69,13 +69,15 @@ class VisionEncoder:
         self.device = device
         config = self.model.config
         self.patch: int = _first(config, "patch_size")
+        if options.canvas is None and not hasattr(config, "image_size"):
+            raise ModelError(f"'{options.name}' does not say which size of pictures it was trained on: set `canvas`.")
         self.canvas: int = options.canvas or _first(config, "image_size")
         self.d_patch: int = _first(config, "hidden_size")
         self.mean, self.std = _normalisation(options)
         if self.canvas < self.patch:
             raise ModelError(f"A canvas of {self.canvas} pixels holds no patch of {self.patch}; make it larger.")
         side = self.canvas // self.patch
-        self.before = self._encode(torch.zeros(1, 3, side * self.patch, side * self.patch)).shape[1] - side * side
+        self.before = self._tried(side * self.patch).shape[1] - side * side
         self.kept_before = _kept(config, self.before, options.keep)
         self.identity = whole
 
@@ -110,20 +112,20 @@ class VisionEncoder:
     ) -> Iterator[Float16[np.ndarray, "position d_patch"]]:
         """Yield each picture's features in fp16, from the ``cache`` folder where they were computed before.
 
-        The cache is keyed by the picture's pixels and by everything about the encoder that they depend on.
+        The cache is keyed by the picture's pixels and by everything about the encoder that they depend on. What is
+        damaged there is computed anew. Raises ModelError where it cannot be written.
         """
         waiting = iter(pictures)
         while batch := list(islice(waiting, batch_size)):
             files = [None if cache is None else self._cached(cache, picture) for picture in batch]
-            features = [np.load(file) if file is not None and file.is_file() else None for file in files]
+            features = [None if file is None else self._known(file) for file in files]
             wanted = [i for i, known in enumerate(features) if known is None]
             if wanted:
                 computed = self._features([batch[i] for i in wanted])
                 for i, computed_features in zip(wanted, computed, strict=True):
                     features[i] = computed_features
                     if (file := files[i]) is not None:
-                        with atomic_file(file) as temporary, temporary.open("wb") as stream:
-                            np.save(stream, computed_features)
+                        _keep(file, computed_features)
             yield from (known for known in features if known is not None)
 
     def pixels(self, picture: Image.Image) -> Float[Tensor, "3 height width"]:
@@ -151,6 +153,22 @@ class VisionEncoder:
             )
         return features.numpy()
 
+    def _tried(self, side: int) -> Float[Tensor, "picture position d_patch"]:
+        """Encode a blank picture; raises ModelError where that cannot be."""
+        try:
+            return self._encode(torch.zeros(1, 3, side, side))
+        except IndexError:
+            layers = getattr(self.model.config, "num_hidden_layers", "fewer")
+            raise ModelError(
+                f"'{self.options.name}' has {layers} layers, but `layer` is {self.options.layer}."
+            ) from None
+        except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"'{self.options.name}' does not take a colour picture of {side} x {side} pixels: {reason} Give a "
+                "plain ViT, such as DINOv2, or another `canvas`."
+            ) from None
+
     @torch.no_grad()
     def _encode(self, pixels: Float[Tensor, "picture 3 height width"]) -> Float[Tensor, "picture position d_patch"]:
         takes = inspect.signature(self.model.forward).parameters
@@ -162,8 +180,19 @@ class VisionEncoder:
             states = self.model(pixel_values=seen, output_hidden_states=True, **how).hidden_states
             return states[self.options.layer].float().cpu()
 
+    def _known(self, file: Path) -> Float16[np.ndarray, "position d_patch"] | None:
+        """Read features from the cache; None where there are none, or none that could be of this encoder."""
+        try:
+            with file.open("rb") as stream:
+                known = np.lib.format.read_array(stream, allow_pickle=False)
+        except (OSError, ValueError):
+            return None
+        return known if known.shape == (self.positions, self.d_patch) and known.dtype == np.float16 else None
+
     def _cached(self, cache: Path, picture: Image.Image) -> Path:
         digest = hashlib.sha256(self.identity.encode())
+        if self.options.random_weights:  # else the identity covers the processor's colours, too
+            digest.update(repr((self.mean, self.std)).encode())
         digest.update(
             repr((self.options.model_dump(exclude={"name", "revision"}), picture.size, picture.mode)).encode()
         )
@@ -228,6 +257,16 @@ def _normalisation(options: EncoderOptions) -> tuple[tuple[float, ...], tuple[fl
         return IMAGENET
     settings = read_json(Path(file))
     return tuple(settings.get("image_mean", IMAGENET[0])), tuple(settings.get("image_std", IMAGENET[1]))
+
+
+def _keep(file: Path, features: Float16[np.ndarray, "position d_patch"]) -> None:
+    try:
+        with atomic_file(file) as temporary, temporary.open("wb") as stream:
+            np.save(stream, features)
+    except OSError as error:
+        raise ModelError(
+            f"Features cannot be kept at {file} ({error.strerror}). Name another folder as `cache`, or none."
+        ) from None
 
 
 def _kept(config: object, before: int, keep: tuple[str, ...]) -> list[int]:

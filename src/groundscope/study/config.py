@@ -27,8 +27,9 @@ from groundscope.corpus.jsonl import JsonlOptions
 from groundscope.corpus.scenes import SceneOptions
 from groundscope.corpus.toyworld import ToyWorldOptions
 from groundscope.errors import ModelError, StudyError, did_you_mean
+from groundscope.mechanism.box_criterion import BOX_CRITERION, BoxCriterionOptions
 from groundscope.mechanism.criteria import CriterionOptions
-from groundscope.mechanism.options import LensStudy, MechanismStudy
+from groundscope.mechanism.options import LensStudy, MechanismStudy, PromptOptions
 from groundscope.models.presets import preset
 from groundscope.models.vision import EncoderOptions
 from groundscope.record import Record
@@ -104,8 +105,8 @@ class _Pictures(Record):
 
     encoders: dict[str, EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
     length: int = Field(default=112, ge=16, description="tokens per chunk: a picture and talk about it")
-    criterion: CriterionOptions = Field(
-        default=CriterionOptions(relative_to="scene", threshold=0.7, sweep=(0.5, 0.7, 0.9)),
+    criterion: BoxCriterionOptions = Field(
+        default=BOX_CRITERION,
         description="which heads aggregate: the share of patch-to-word saliency that comes from inside the box",
     )
     cache: Path | None = Field(default=None, description="folder of features by picture hash; none: computed anew")
@@ -268,6 +269,26 @@ class Study(Record):
         if isinstance(words, tuple) and len(set(words)) < 2:
             named = ", ".join(words) or "none"
             raise StudyError(f"behaviour.words: name at least two words, to compare one with others (given: {named})")
+        return self
+
+    @model_validator(mode="after")
+    def _about_pictures(self) -> "Study":
+        """Refuse what would be passed over without a word."""
+        if not isinstance(self.corpus, PicturesSource):
+            return self
+        mechanism, lens = self.mechanism or MechanismStudy(), self.lens or LensStudy()
+        own = "words and tests are those of `corpus`"
+        for section, is_own, instead in (
+            ("behaviour", self.behaviour == StudyBehaviour(), own),
+            ("mechanism.criterion", mechanism.criterion == CriterionOptions(), "say corpus.criterion"),
+            ("mechanism.prompts", mechanism.prompts == PromptOptions(), own),
+            ("mechanism.text_chunks", mechanism.text_chunks == MechanismStudy().text_chunks, "leave it out"),
+            ("lens.prompts", lens.prompts == PromptOptions(seed=lens.prompts.seed), own),
+        ):
+            if not is_own:
+                raise StudyError(
+                    f"{section}: a study of pictures (corpus.source: {self.corpus.source}) does not ask it; {instead}"
+                )
         return self
 
     @model_validator(mode="after")

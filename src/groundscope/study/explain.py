@@ -26,7 +26,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         else:
             depth, field = choice
             where = finding["loc"][:depth]
-            forms = f"{_dotted(where)}: give one of: {field.description or 'the forms that it has'}"
+            forms = f"{_dotted(where, model)}: give one of: {field.description or 'the forms that it has'}"
             if len(finding["loc"]) == depth + 1:  # then what was found is all that was given, and no part of it
                 findings[where] = f"{forms} (given: {finding['input']!r:.60})"
             findings.setdefault(where, forms)
@@ -34,7 +34,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
-    where = _dotted(finding["loc"])
+    where = _dotted(finding["loc"], model)
     match finding["type"]:
         case "extra_forbidden":
             *parents, name = finding["loc"]
@@ -48,8 +48,16 @@ def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}"
 
 
-def _dotted(path: Place) -> str:
-    return ".".join(str(part) for part in path)
+def _dotted(path: Place, model: type[BaseModel]) -> str:
+    """Write a place as people do: pydantic's path also holds which member of a tagged union it went into."""
+    return ".".join(str(part) for depth, part in enumerate(path) if not _is_tagged(model, path[:depth]))
+
+
+def _is_tagged(model: type[BaseModel], path: Place) -> bool:
+    """Whether a path ends at a union that a tag decides, so that its next part is the tag."""
+    *parents, name = path or ("",)
+    fields = [section.model_fields.get(str(name)) for section in _sections_at(model, parents)]
+    return any(field is not None and field.discriminator is not None for field in fields)
 
 
 def _choice(model: type[BaseModel], path: Place) -> tuple[int, FieldInfo] | None:
@@ -72,15 +80,14 @@ def _has_forms(field: FieldInfo) -> bool:
 def _sections_at(model: type[BaseModel], parents: Sequence[str | int]) -> list[type[BaseModel]]:
     """The sections that ``parents`` leads to; a union's tag in the path selects its member."""
     sections: list[type[BaseModel]] = [model]
+    tag_is_next = False
     for part in parents:
-        below = [
-            member
-            for section in sections
-            if part in section.model_fields
-            for member in _models_in(section.model_fields[str(part)].annotation)
-        ]
-        tagged = [section for section in sections if part in _tags(section)]
-        sections = below or tagged or sections
+        if tag_is_next:
+            sections, tag_is_next = [section for section in sections if part in _tags(section)] or sections, False
+            continue
+        fields = [section.model_fields[str(part)] for section in sections if part in section.model_fields]
+        tag_is_next = any(field.discriminator is not None for field in fields)
+        sections = [member for field in fields for member in _models_in(field.annotation)] or sections
     return sections
 
 
