@@ -19,7 +19,7 @@ from groundscope.models.vision import EncoderOptions
 from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
 from groundscope.study.cells.seeing_corpus import PictureCorpus
-from groundscope.study.encoders import ENCODERS, load_encoders, read_record
+from groundscope.study.encoders import ENCODERS, keep_records, load_encoders, read_record, same_encoder
 from groundscope.study.engine import run_cells
 from groundscope.study.feature_disk import feature_need
 from groundscope.study.load import load_study
@@ -241,6 +241,15 @@ def test_another_encoder_in_the_place_of_the_first_is_refused(run, tmp_path):
     write_json(other / ENCODERS, records)
     with pytest.raises(ModelError, match="is not the one through which this corpus was seen"):
         open_sight(run / "train/vlm.vit/seed-1", vocabulary=other)
+
+
+def test_a_record_of_an_encoder_tells_no_home(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    asked = load_study(run.parent / "study.yaml").corpus.encoders
+    loaded = load_encoders(asked)
+    keep_records(tmp_path, asked, loaded)
+    assert read_record(tmp_path, "vit").options.name == "${HOME}/vit"
+    assert same_encoder(tmp_path, "vit").identity == loaded["vit"].identity
 
 
 def test_encoders_must_agree_on_positions(run):

@@ -14,6 +14,7 @@ from groundscope.errors import GroundscopeError
 from groundscope.files import read_json, sha256_json, write_json
 from groundscope.progress import Progress
 from groundscope.study.code import code_files, code_version
+from groundscope.study.paths import same_place
 
 CATALOGUE = "catalogue"
 Digests = Mapping[str, str]
@@ -94,7 +95,8 @@ class Record:
             return f"code changed{_what_differs(self.code_files, wanted.code_files)}"
         if self.settings != wanted.settings:
             before, now = _flat(self.settings_in_full), _flat(wanted.settings_in_full)
-            return f"settings changed{_what_differs(before, now)}"
+            if not _only_moved(before, now):
+                return f"settings changed{_what_differs(before, now)}"
         if self.inputs != wanted.inputs:
             return f"upstream changed{_what_differs(self.inputs, wanted.inputs)}"
         return None
@@ -135,6 +137,14 @@ def _what_differs(before: Mapping[str, Any], now: Mapping[str, Any], most: int =
     """Name the keys that differ; nothing where ``before`` was kept by a version that did not write them down."""
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)] if before else []
     return f": {', '.join(changed[:most])}{' and others' if len(changed) > most else ''}" if changed else ""
+
+
+def _only_moved(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether all that differs is how the places of files are written; their contents are inputs of the cell."""
+    if before.keys() != now.keys():
+        return False
+    changed = [(json.loads(before[key]), json.loads(now[key])) for key in now if before[key] != now[key]]
+    return bool(now) and all(isinstance(a, str) and isinstance(b, str) and same_place(a, b) for a, b in changed)
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, str]:

@@ -5,7 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from groundscope.behaviour.options import AblationStudy, BehaviourOptions, OneFormStudy
 from groundscope.behaviour.photographed import PhotographTestOptions
@@ -26,11 +34,14 @@ from groundscope.models.presets import preset
 from groundscope.models.vision import EncoderOptions
 from groundscope.record import Record
 from groundscope.study.explain import explain
+from groundscope.study.paths import given_copy
 from groundscope.training.config import TrainConfig
 from groundscope.training.schedule import checkpoint_steps
 from groundscope.trajectory.at import steps_at
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+GIVEN_FILES = ("contexts", "acquisition")
+"""Options of behaviour that name small files; a run keeps copies of them."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -41,6 +52,10 @@ class ToyWorldSource(Record):
     world: ToyWorldOptions = Field(default=ToyWorldOptions(), description="the world's size and dials")
     chunks: ChunkOptions = Field(default=ChunkOptions(length=128), description="vocabulary and chunks")
 
+    def moved(self, change: Callable[[Path], Path]) -> "ToyWorldSource":
+        """Return the same: it has no paths."""
+        return self
+
 
 class ChatSource(Record):
     """CHAT files as TalkBank ships them."""
@@ -50,6 +65,10 @@ class ChatSource(Record):
     chat: ChatOptions = Field(default=ChatOptions(), description="which tiers are the scene, case, ...")
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
 
+    def moved(self, change: Callable[[Path], Path]) -> "ChatSource":
+        """Return the same with other paths."""
+        return self.model_copy(update={"paths": tuple(map(change, self.paths))})
+
 
 class JsonlSource(Record):
     """One JSON object per utterance."""
@@ -58,6 +77,10 @@ class JsonlSource(Record):
     paths: tuple[Path, ...] = Field(min_length=1, description="files, relative to the study file")
     jsonl: JsonlOptions = Field(default=JsonlOptions(), description="how lines are read")
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
+
+    def moved(self, change: Callable[[Path], Path]) -> "JsonlSource":
+        """Return the same with other paths."""
+        return self.model_copy(update={"paths": tuple(map(change, self.paths))})
 
 
 class VisdialSource(Record):
@@ -69,6 +92,12 @@ class VisdialSource(Record):
     dialogue: DialogueOptions = Field(default=DialogueOptions(), description="tags and case of dialogues")
     caption: CaptionOptions = Field(default=CaptionOptions(), description="which captions are the scene, tags, case")
     chunks: ChunkOptions = Field(default=ChunkOptions(), description="vocabulary and chunks")
+
+    def moved(self, change: Callable[[Path], Path]) -> "VisdialSource":
+        """Return the same with other paths."""
+        return self.model_copy(
+            update={"paths": tuple(map(change, self.paths)), "captions": tuple(map(change, self.captions))}
+        )
 
 
 class _Pictures(Record):
@@ -133,6 +162,10 @@ class BuiltSource(Record):
     source: Literal["built"]
     path: Path = Field(description="the corpus directory, relative to the study file")
 
+    def moved(self, change: Callable[[Path], Path]) -> "BuiltSource":
+        """Return the same with other paths."""
+        return self.model_copy(update={"path": change(self.path)})
+
 
 CorpusSource = Annotated[
     ToyWorldSource | ChatSource | JsonlSource | VisdialSource | ScenesSource | PhotographsSource | BuiltSource,
@@ -152,6 +185,19 @@ class ModelSettings(BaseModel):
     def overrides(self) -> dict[str, Any]:
         """The settings that replace the preset's."""
         return dict(self.model_extra or {})
+
+
+class StudyBehaviour(BehaviourOptions):
+    """Which words are measured, in which contexts; as JSON, small files are named by the copies that a run keeps."""
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """Option -> the small file that it names."""
+        return {option: path for option in GIVEN_FILES if (path := getattr(self, option)) is not None}
+
+    @field_serializer(*GIVEN_FILES, when_used="json")
+    def _as_kept(self, path: Path | None, info: Any) -> str | None:
+        return None if path is None else given_copy(info.field_name, path)
 
 
 class StatisticsOptions(Record):
@@ -175,7 +221,7 @@ class Study(Record):
         default=(42, 142, 242, 342, 442), min_length=1, description="initialisation and data order"
     )
     training: TrainConfig = Field(default=TrainConfig.model_validate({}), description="training of every architecture")
-    behaviour: BehaviourOptions = Field(default=BehaviourOptions(), description="words, contexts, conditions")
+    behaviour: StudyBehaviour = Field(default=StudyBehaviour(), description="words, contexts, conditions")
     ablation: AblationStudy | None = Field(default=None, description="training again without co-occurrence; none: not")
     one_form: OneFormStudy | None = Field(
         default=None, description="training again with one form for scene and speech, as a control; none: not"
@@ -233,7 +279,7 @@ class Study(Record):
         mechanism, lens = self.mechanism or MechanismStudy(), self.lens or LensStudy()
         own = "words and tests are those of `corpus`"
         for section, is_own, instead in (
-            ("behaviour", self.behaviour == BehaviourOptions(), own),
+            ("behaviour", self.behaviour == StudyBehaviour(), own),
             ("mechanism.criterion", mechanism.criterion == CriterionOptions(), "say corpus.criterion"),
             ("mechanism.prompts", mechanism.prompts == PromptOptions(), own),
             ("mechanism.text_chunks", mechanism.text_chunks == MechanismStudy().text_chunks, "leave it out"),
@@ -270,6 +316,12 @@ class Study(Record):
         if self.one_form is None:
             return ()
         return tuple(self.models) if self.one_form.models is None else self.one_form.models
+
+    def moved(self, change: Callable[[Path], Path]) -> "Study":
+        """Return the same study with other paths to its files."""
+        given = {option: change(path) for option, path in self.behaviour.given.items()}
+        behaviour = self.behaviour.model_copy(update=given)
+        return self.model_copy(update={"corpus": self.corpus.moved(change), "behaviour": behaviour})
 
     def training_of(self, model: str) -> TrainConfig:
         """The training settings of one architecture: the study's, with its own on top."""

@@ -1,6 +1,7 @@
 """The vision encoders of a study of pictures, and their record beside its corpus: by it a checkpoint finds its own.
 
-A record says how an encoder was asked for, as the study file has it (variables stay), and which weights answered.
+A record says how an encoder was asked for, as the study file has it (variables stay, a home is ``${HOME}``), and which
+weights answered.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from groundscope.errors import ModelError, StudyError, did_you_mean
 from groundscope.files import read_json, write_json
 from groundscope.models.vision import EncoderOptions, VisionEncoder
 from groundscope.record import Record
-from groundscope.study.paths import located
+from groundscope.study.paths import from_home, located
 
 ENCODERS = "encoders.json"
 
@@ -42,10 +43,16 @@ def load_encoders(asked: Mapping[str, EncoderOptions], device: str = "cpu") -> d
 def keep_records(corpus: Path, asked: Mapping[str, EncoderOptions], loaded: Mapping[str, VisionEncoder]) -> None:
     """Write what the encoders of a corpus are into its folder."""
     records = {
-        name: EncoderRecord(called=loaded[name].name, options=options, identity=loaded[name].identity)
+        name: EncoderRecord(called=loaded[name].name, options=_from_home(options), identity=loaded[name].identity)
         for name, options in asked.items()
     }
     write_json(corpus / ENCODERS, {name: record.model_dump(mode="json") for name, record in records.items()})
+
+
+def _from_home(options: EncoderOptions) -> EncoderOptions:
+    if not Path(options.name).is_absolute():
+        return options
+    return options.model_copy(update={"name": str(from_home(Path(options.name)))})
 
 
 def read_record(corpus: Path, name: str) -> EncoderRecord:

@@ -9,15 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
-from groundscope.study.config import (
-    BuiltSource,
-    ChatSource,
-    JsonlSource,
-    PhotographsSource,
-    ScenesSource,
-    Study,
-    VisdialSource,
-)
+from groundscope.study.config import Study
 from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
 
@@ -48,7 +40,7 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
         raise StudyError(f"{path or DEFAULT_STUDY}: {explain(error, Study)}") from None
     except GroundscopeError as error:
         raise StudyError(f"{path or DEFAULT_STUDY}: {error}") from None
-    return _absolute(study, folder)
+    return study.moved(lambda path: anchored(path, folder))
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
@@ -80,29 +72,6 @@ def _override(tree: dict[str, Any], override: str) -> None:
         node[last] = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise StudyError(f"--set {override}: the value is not valid YAML.") from None
-
-
-def _absolute(study: Study, folder: Path) -> Study:
-    corpus = study.corpus
-    match corpus:
-        case ChatSource() | JsonlSource():
-            corpus = corpus.model_copy(update={"paths": tuple(anchored(path, folder) for path in corpus.paths)})
-        case VisdialSource():
-            kinds = {"paths": corpus.paths, "captions": corpus.captions}
-            anchors = {kind: tuple(anchored(path, folder) for path in paths) for kind, paths in kinds.items()}
-            corpus = corpus.model_copy(update=anchors)
-        case ScenesSource() | PhotographsSource():
-            corpus = corpus.moved(lambda path: anchored(path, folder))
-        case BuiltSource():
-            corpus = corpus.model_copy(update={"path": anchored(corpus.path, folder)})
-        case _:
-            pass
-    behaviour = study.behaviour
-    files = {"contexts": behaviour.contexts, "acquisition": behaviour.acquisition}
-    behaviour = behaviour.model_copy(
-        update={option: anchored(path, folder) for option, path in files.items() if path is not None}
-    )
-    return study.model_copy(update={"corpus": corpus, "behaviour": behaviour})
 
 
 def _neighbours(path: Path) -> str:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -21,8 +22,9 @@ PACKAGES = (
 
 
 def command_line() -> str:
-    """The command that this process was started with."""
-    return shlex.join(["groundscope", *sys.argv[1:]])
+    """The command that this process was started with; a home folder is ``~``, since its name is nobody's business."""
+    command, home = shlex.join(["groundscope", *sys.argv[1:]]), os.environ.get("HOME", "").rstrip("/")
+    return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?=/)", "~", command) if home else command
 
 
 def provenance(command: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from groundscope.files import atomic_file, sha256_file, write_json
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream, catalogue
 from groundscope.study.config import Study
+from groundscope.study.portable import keep_given_files, portable
 from groundscope.study.provenance import command_line, provenance
 
 WritePage = Callable[[Path, Path], Path]
@@ -21,8 +22,8 @@ def cells(study: Study, run: Path, write_page: WritePage) -> Iterator[Cell]:
     """Yield the one cell."""
     yield Cell(
         name="report",
-        code=("study.cells.report", "study.provenance", "report.page", "report/templates"),
-        settings=study.model_dump(mode="json"),
+        code=("study.cells.report", "study.portable", "study.provenance", "report.page", "report/templates"),
+        settings=portable(study, run),
         inputs=(Source("corpus"), Source("words"), Source("tables")),
         work=partial(_write, study, run, command_line(), write_page),  # asked here: a cluster's worker has its own
     )
@@ -37,7 +38,8 @@ def _write(
     progress: Progress,
     upstream: Upstream,
 ) -> Digests:
-    resolved = study.model_dump(mode="json")
+    keep_given_files(study, run)
+    resolved = portable(study, run)
     with atomic_file(run / "study.yaml") as file:
         file.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
     write_json(run / "resolved.json", resolved)
