@@ -1,7 +1,9 @@
 """Figures for print: what they show is what the tables hold, whatever was measured, and always the same bytes."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from groundscope.report.paper.canvas import thinned
 from groundscope.report.paper.figures import CLAIMS, causal, gain, lens, r_squared, saliency, surprisal, write_figures
 from groundscope.report.run import open_run
 from groundscope.report.table_text import stars
-from groundscope.tables import TableSchema, write_table
+from groundscope.tables import TableSchema, read_table, write_table
 
 LAYERS, STEPS = 4, (0, 100, 200, 300, 600, 1000, 1500)
 
@@ -114,6 +116,22 @@ def test_counting_is_named_once_though_models_were_looked_at_at_different_steps(
     (axes,) = (axes for axes in figure.axes if axes.get_visible())
     assert [text.get_text() for text in axes.texts].count("counting alone") == 1
     assert sum(line.get_linestyle() not in ("-", "None") for line in axes.lines) == 2
+
+
+@pytest.mark.parametrize("draw", [causal, lens])
+def test_a_legend_is_no_wider_than_its_figure(draw: Callable[..., Any], whole_run: Path, tmp_path: Path) -> None:
+    narrow = tmp_path / "narrow"  # one model, so one panel of a column's width
+    shutil.copytree(whole_run, narrow)
+    for schema in (CAUSAL, LENS):
+        path = narrow / "tables" / f"{schema.name}.parquet"
+        write_table(path, read_table(path, schema).filter(arch="transformer-4"), schema)
+    for folder in (narrow, whole_run):
+        figure = draw(open_run(folder))
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        extent = legend.get_window_extent()
+        assert 0 <= extent.x0 < extent.x1 <= figure.bbox.width
+        assert legend.get_texts()
 
 
 def test_drawing_leaves_matplotlib_as_it_was(plain_run: Path) -> None:

@@ -1,6 +1,7 @@
 """A study of photographs end to end, small: generated pictures of many sizes, a tiny encoder and its random twin."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ import transformers as hf
 
 from groundscope.behaviour.pictures import picture_prompts, read_pictures
 from groundscope.cli import main
+from groundscope.corpus.picture_files import pictures_in
 from groundscope.files import read_json
 from groundscope.mechanism.inspect_picture import inspect_picture
 from groundscope.mechanism.picture_questions import PictureQuestion, ready
@@ -20,6 +22,7 @@ from groundscope.study.cell import Record
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.encoders import load_encoders
 from groundscope.study.engine import run_cells
+from groundscope.study.feature_disk import feature_need
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
 from groundscope.study.selection import Selection
@@ -69,6 +72,19 @@ def run(photographs, vit, tmp_path_factory):
 def world_of(run):
     source = load_study(run.parent / "study.yaml").corpus
     return open_world(source, load_encoders(source.encoders))
+
+
+def test_the_disk_of_features_is_bounded_before_and_known_when_they_were_built(run, tmp_path):
+    source = load_study(run.parent / "study.yaml").corpus
+    written = sum(np.load(run / "corpus" / f"{part}-vit.npy").nbytes for part in ("training", "tests"))
+    before = feature_need(source, tmp_path)
+    assert before.by_encoder["vit"] > written
+    there = len(pictures_in(source.photographs.images, []))
+    assert before.pictures == math.ceil(there * (1 - source.photographs.held_out)) + 80 * 2 * 2 * 2
+    assert before.assumed[0].startswith(f"all {there} photographs have boxes and talk, and 80 words are tested")
+    after = feature_need(source, run)
+    assert after.by_encoder["vit"] == written
+    assert after.assumed == ("there are as many pictures as when the corpus was last built",)
 
 
 def test_every_table_is_there_and_tells_seen_photographs_from_new_ones(run):

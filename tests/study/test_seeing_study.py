@@ -9,22 +9,27 @@ import pytest
 import torch
 import transformers as hf
 
+from groundscope.behaviour.picture_worlds import drawings
 from groundscope.behaviour.pictures import picture_prompts, read_pictures
 from groundscope.errors import AnalysisError, ModelError, StudyError
 from groundscope.files import read_json, write_json
 from groundscope.mechanism.inspect_picture import inspect_picture
 from groundscope.mechanism.picture_questions import PictureQuestion, ready, spoken
+from groundscope.models.vision import EncoderOptions
 from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.encoders import ENCODERS, load_encoders, read_record
 from groundscope.study.engine import run_cells
+from groundscope.study.feature_disk import feature_need
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
-from groundscope.study.selection import Selection
+from groundscope.study.run import plan_run
+from groundscope.study.selection import EVERYTHING, Selection
 from groundscope.study.sight import is_ours, open_sight
 from groundscope.study.worlds import open_world
 from groundscope.tables import SCHEMAS, read_table
+from groundscope.training.memory import size
 
 STUDY = """
 name: tiny
@@ -45,6 +50,11 @@ statistics: {{resamples: 100}}
 """
 
 
+def no_page(run, out):
+    out.write_text("")
+    return out
+
+
 @pytest.fixture(scope="module")
 def run(drawings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeing")
@@ -53,10 +63,6 @@ def run(drawings, tmp_path_factory):
     hf.Dinov2Model(hf.Dinov2Config(**sizes)).save_pretrained(folder / "vit")
     (folder / "study.yaml").write_text(STUDY.format(drawings=drawings, vit=folder / "vit"))
     study = load_study(folder / "study.yaml")
-
-    def no_page(run, out):
-        out.write_text("")
-        return out
 
     outcome = run_cells(plan(study, folder / "run", no_page), folder / "run", Progress(quiet=True), Selection())
     outcome.raise_if_failed()
@@ -193,6 +199,38 @@ def test_an_encoder_that_cannot_be_found_is_told(run, tmp_path):
     write_json(tmp_path / ENCODERS, {"vit": "vit"})
     with pytest.raises(StudyError, match="in a form that is read here"):
         read_record(tmp_path, "vit")
+
+
+def test_the_disk_of_features_is_known_before_a_picture_is_seen(run, tmp_path):
+    source = load_study(run.parent / "study.yaml").corpus
+    need = feature_need(source, tmp_path)
+    for encoder in ("vit", "blind"):
+        written = [np.load(run / "corpus" / f"{part}-{encoder}.npy").nbytes for part in ("training", "tests")]
+        assert need.by_encoder[encoder] == sum(written)
+    assert need.total == sum(need.by_encoder.values())
+    assert need.assumed == ()
+    world, encoder = world_of(run), load_encoders(source.encoders)["vit"]
+    pictures = [one.draw() for one in world.training] + [draw() for draw in drawings(world.tests)]
+    assert len(pictures) == need.pictures
+    assert len(list(encoder.encode(pictures, tmp_path / "cache"))) == need.pictures
+    assert sum(np.load(file).nbytes for file in (tmp_path / "cache").rglob("*.npy")) == need.by_encoder["vit"]
+
+
+def test_an_encoder_that_is_not_here_is_assumed_to_be_like_dinov2_base(run, tmp_path):
+    source = load_study(run.parent / "study.yaml").corpus
+    gone = EncoderOptions(name=str(tmp_path / "gone"), canvas=224)
+    need = feature_need(source.model_copy(update={"encoders": {"gone": gone}}), tmp_path)
+    assert need.total == 2 * need.pictures * 256 * 768
+    assert need.assumed == (f"'{gone.name}', which is not on this machine, is 768 wide with patches of 14",)
+
+
+def test_the_plan_counts_features_until_they_are_there(run, tmp_path):
+    study = load_study(run.parent / "study.yaml", (f"corpus.cache={tmp_path}",))
+    need = feature_need(study.corpus, tmp_path)
+    (line,) = [line for line in plan_run(study, tmp_path / "new", no_page, EVERYTHING) if line.startswith("Disk:")]
+    told = ", ".join(f"{name} {size(count)}" for name, count in need.by_encoder.items())
+    assert f"features of {need.pictures} pictures ({told}) and as much again in corpus.cache" in line
+    assert not [line for line in plan_run(study, run, no_page, EVERYTHING) if "features" in line]
 
 
 def test_another_encoder_in_the_place_of_the_first_is_refused(run, tmp_path):

@@ -25,3 +25,4 @@ class BoxCriterionOptions(CriterionOptions):
 
 
 BOX_CRITERION = BoxCriterionOptions()
+"""The paper's: at least 70 % (and 90 %) of a head's patch-to-word saliency comes from inside the box."""

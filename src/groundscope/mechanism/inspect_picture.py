@@ -22,8 +22,6 @@ from groundscope.mechanism.prompts import PromptBatch
 from groundscope.mechanism.saliency import Saliency, saliency
 from groundscope.models.base import LanguageModel
 
-"""The paper's: at least 70 % (and 90 %) of a head's patch-to-word saliency comes from inside the box."""
-
 
 @dataclass(frozen=True, slots=True)
 class PictureHead:

@@ -22,7 +22,7 @@ class Found:
     measured: Measured | None
     verdict: Verdict
     problem: str = ""
-    """Why the run's tables could not be read; empty: they could."""
+    """Why a run has no number: its tables could not be read, or hold too little to test; empty: nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ def _judged(quantity: Quantity, results: Results, study: Study | None) -> list[F
     said: Answer = answer(results, asked)
     comparable = study is not None and not quantity.stand_in and are_the_papers(results.resolved, results.card, study)
     judged = verdicts(asked, said, paper_size=comparable)
-    return [Found(*pair) for pair in zip(said.points, judged, strict=True)]
+    both = enumerate(zip(said.points, judged, strict=True))
+    return [Found(measured, verdict, said.why_untested(position)) for position, (measured, verdict) in both]
 
 
 def _rescaled(quantity: Quantity, steps: int | None) -> Quantity:

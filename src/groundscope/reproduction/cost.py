@@ -19,8 +19,9 @@ from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Cell, Record
 from groundscope.study.cells import ablation, one_form, seeing_train, train
 from groundscope.study.cells.corpus import PATHS
-from groundscope.study.config import ChatSource, ModelSettings, PicturesSource, Study
+from groundscope.study.config import ChatSource, ModelSettings, PicturesSource, ScenesSource, Study
 from groundscope.study.disk import CorpusSize, corpus_size, total_need
+from groundscope.study.feature_disk import feature_need
 from groundscope.training.config import TrainConfig
 from groundscope.training.memory import DiskNeed
 from groundscope.training.schedule import checkpoint_steps
@@ -49,6 +50,7 @@ class Cost:
     trainings: int
     flops: float
     disk_bytes: int
+    """Checkpoints, one training's states, and features of composed pictures (photographs would have to be there)."""
     vocabulary: int
     """Entries that were counted with."""
     known: bool
@@ -70,7 +72,9 @@ def cost(study: Study, run: Path, others: Iterable[Path] = ()) -> Cost:
     corpus = _corpus(study, run, others)
     found = list(trainings(study, run, corpus))
     needs = {one.cell: DiskNeed.of(one.parameters, one.checkpoints, 0, one.config) for one in found}
-    return Cost(len(found), sum(one.flops for one in found), total_need(needs), corpus.vocabulary, corpus.known)
+    features = feature_need(study.corpus, run).total if isinstance(study.corpus, ScenesSource) else 0
+    operations = sum(one.flops for one in found)
+    return Cost(len(found), operations, total_need(needs) + features, corpus.vocabulary, corpus.known)
 
 
 def trainings(study: Study, run: Path, corpus: CorpusSize) -> Iterator[Training]:

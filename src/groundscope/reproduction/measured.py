@@ -8,9 +8,10 @@ import polars as pl
 
 from groundscope.behaviour.dose import DOSE
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
-from groundscope.mechanism.conclusions import MECHANISM_CONCLUSIONS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
+from groundscope.reproduction.no_effect import at_checkpoints
+from groundscope.reproduction.no_effect import verdict as no_effect_verdict
 from groundscope.reproduction.published import Quantity
 from groundscope.reproduction.results import Measured, Results, difference, over_seeds, over_words_and_seeds
 
@@ -32,6 +33,12 @@ class Answer(NamedTuple):
     """What the one test of the direction said, where there is one."""
     change: Measured | None = None
     """The last value minus the first, paired by word and seed, where both ends can be paired."""
+    untested: tuple[str, ...] = ()
+    """Where any is told, per point: why a run that came to it could not test it; empty: it could, or did not come."""
+
+    def why_untested(self, position: int) -> str:
+        """Return that of the point at ``position``."""
+        return self.untested[position] if self.untested else ""
 
 
 def answer(results: Results, quantity: Quantity) -> Answer:
@@ -132,18 +139,17 @@ def _causal(results: Results, quantity: Quantity) -> Answer:
 
 
 def _no_effect(results: Results, quantity: Quantity) -> Answer:
-    table = results.table(MECHANISM_CONCLUSIONS)
-    if table is None:
+    by_seed, by_word = results.table(CAUSAL), results.table(CAUSAL_WORDS)
+    if by_seed is None or by_word is None or not results.is_over(by_seed):
         return _nothing(quantity)
-    rows = {row["claim"]: row for row in table.filter(pl.col("against") == AGAINST).to_dicts()}
-    role = quantity.measure.role
-    none, some = rows.get(f"{role}_heads_do_not_matter"), rows.get(f"{role}_heads_matter")
-    if none is None or none["estimate"] is None or not results.is_over(table):
-        return _nothing(quantity)
-    tested = True if none["holds"] else False if some and some["holds"] else None
-    note = f"smaller than negligible: p = {none['p']:.3g} ({none['test']})"
+    steps = [results.step_for(point.step, quantity.steps, by_seed) for point in quantity.points]
+    reached = [step for step in steps if step is not None]
+    found = at_checkpoints(by_seed, by_word, quantity.measure.role, AGAINST, reached, **results.weighing)
+    at = [None if step is None else found[step] for step in steps]
     return Answer(
-        [Measured(none["estimate"], none["ci_low"], none["ci_high"], none["step"], none["n_seeds"], note)], tested
+        [one and one.change for one in at],
+        no_effect_verdict(at),
+        untested=tuple(one.untested if one else "" for one in at),
     )
 
 

@@ -38,7 +38,7 @@ class Direction(StrEnum):
     RISES_THEN_FALLS = "rises then falls"
     """Rises to a peak and falls after it while G still grows: the one test of table ``conclusions``."""
     NONE = "none"
-    """No effect: the equivalence test of table ``mechanism_conclusions``."""
+    """No effect at any point: one verdict on all of them, by tests of equivalence (`reproduction.no_effect`)."""
 
 
 class Measure(Record):

@@ -115,6 +115,13 @@ class Results:
         return self.step_for(None, 1, table) is not None
 
     @property
+    def weighing(self) -> dict[str, Any]:
+        """What the run's conclusions on mechanism were weighed with."""
+        statistics = {key: value for key, value in self._statistics.items() if key != "resamples"}
+        mechanism = self.resolved.get("mechanism") or {}
+        return statistics | {key: value for key, value in mechanism.items() if key == "negligible_nats"}
+
+    @property
     def _statistics(self) -> dict[str, Any]:
         return self.resolved.get("statistics", {})
 

@@ -29,10 +29,15 @@ RULES = {
     Verdict.DIRECTION: (
         "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
         "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
-        "overlap), or the test named. A run at reduced size is never said to agree in size"
+        "overlap), or the test named. No effect is one verdict on all checkpoints of the table: at each of them the "
+        "change is shown to be smaller than negligible (all must be, so that no correction is needed). A run at "
+        "reduced size is never said to agree in size"
     ),
-    Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide",
-    Verdict.DIFFERS: "the interval, or the test, speaks against what the paper says",
+    Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide or lacks data",
+    Verdict.DIFFERS: (
+        "the interval, or the test, speaks against what the paper says; against no effect: a change at any of the "
+        "checkpoints, after Holm’s correction, that is not shown to be negligible there"
+    ),
     Verdict.NOT_RUN: "no run has come to this point, or it did not measure this",
 }
 
@@ -40,9 +45,9 @@ RULES = {
 def verdicts(quantity: Quantity, answer: Answer, *, paper_size: bool) -> list[Verdict]:
     """Return a verdict for each published point of a quantity."""
     found = []
-    for point, measured in zip(quantity.points, answer.points, strict=True):
+    for position, (point, measured) in enumerate(zip(quantity.points, answer.points, strict=True)):
         if measured is None:
-            found.append(Verdict.NOT_RUN)
+            found.append(_verdict(answer.tested) if answer.why_untested(position) else Verdict.NOT_RUN)
             continue
         direction = _direction(quantity, answer, measured)
         agrees = direction is Verdict.DIRECTION and paper_size and same_size(point, measured, quantity)

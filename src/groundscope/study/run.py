@@ -13,10 +13,11 @@ from groundscope.progress import Progress, counted, duration
 from groundscope.study.cell import CATALOGUE, catalogue
 from groundscope.study.cells.corpus import sources
 from groundscope.study.cells.report import WritePage
-from groundscope.study.config import Study
+from groundscope.study.config import PicturesSource, Study
 from groundscope.study.disk import corpus_size, disk_needs, total_need
 from groundscope.study.engine import Executor, run_cells
 from groundscope.study.estimate import Experience
+from groundscope.study.feature_disk import feature_need
 from groundscope.study.freshness import UNFINISHED, reasons_to_run
 from groundscope.study.locks import only_process
 from groundscope.study.memory import memory_free, memory_need
@@ -95,17 +96,26 @@ def plan_run(
 def _disk_line(study: Study, run: Path, stale: Mapping[str, str], at_once: int | None) -> str:
     anew = {name for name, reason in stale.items() if reason != UNFINISHED}
     needs = {name: need for name, need in disk_needs(study, run, anew).items() if name in stale}
-    if not needs:
+    total, parts, assumed = 0, [], []
+    if isinstance(study.corpus, PicturesSource) and "corpus" in stale:
+        features = feature_need(study.corpus, run)
+        by_encoder = ", ".join(f"{name} {size(need)}" for name, need in features.by_encoder.items())
+        kept = " and as much again in corpus.cache, as far as it is not there" if study.corpus.cache else ""
+        parts.append(f"features of {features.pictures:,} pictures ({by_encoder}){kept}")
+        total, assumed = features.total, [*features.assumed]
+    if needs:
+        corpus = corpus_size(study, run)
+        if not corpus.known:
+            assumed.append(f"the vocabulary has {corpus.vocabulary:,} entries (not built yet)")
+        checkpoints, training = sum(need.checkpoints for need in needs.values()), min(at_once or len(needs), len(needs))
+        states = "a train state" if training == 1 else f"the states of {training} trainings at once"
+        parts.append(f"{checkpoints} checkpoints and {states}")
+        total += total_need(needs, training)
+    if not parts:
         return "Disk: no checkpoints to write."
-    corpus = corpus_size(study, run)
-    assumed = "" if corpus.known else f", if the vocabulary has {corpus.vocabulary:,} entries (not built yet)"
     place = next(folder for folder in (run, *run.resolve().parents) if folder.exists())
-    checkpoints, training = sum(need.checkpoints for need in needs.values()), min(at_once or len(needs), len(needs))
-    states = "a train state" if training == 1 else f"the states of {training} trainings at once"
-    free = size(shutil.disk_usage(place).free)
-    return (
-        f"Disk: {size(total_need(needs, training))} for {checkpoints} checkpoints and {states}{assumed}; {free} free."
-    )
+    if_so = f", if {', and '.join(assumed)}" if assumed else ""
+    return f"Disk: {size(total)} for {', '.join(parts)}{if_so}; {size(shutil.disk_usage(place).free)} free."
 
 
 def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | None) -> Iterator[str]:

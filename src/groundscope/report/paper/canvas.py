@@ -1,12 +1,13 @@
 """What all figures for print share: the style, the step axis, lines with bands, names at their ends."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from io import BytesIO
 
 import matplotlib
 import polars as pl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from groundscope.report.style import Mark, StepAxis
 COLUMN, PAGE = 3.35, 6.9
 """Widths in inches: one column of a paper, and both."""
 
-PANELS_A_ROW = 3
+MOST_PANELS_A_ROW = 3
 MARKERS = {
     "circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p",
     "hexagon": "h",
@@ -43,9 +44,9 @@ def paper_style() -> Iterator[None]:
 
 
 def panels(names: Sequence[str], height: float, *, same_y: bool = True) -> tuple[PaperFigure, dict[str, Axes]]:
-    """Return a figure with one panel per name, in rows of three, and the panels by name."""
-    columns = min(len(names), PANELS_A_ROW)
-    rows = -(-len(names) // columns)
+    """Return a figure with one panel per name, in even rows of at most three, and the panels by name."""
+    rows = -(-len(names) // MOST_PANELS_A_ROW)
+    columns = -(-len(names) // rows)
     width = COLUMN * 1.25 if columns == 1 else PAGE
     figure = PaperFigure(figsize=(width, height * rows))
     FigureCanvasAgg(figure)
@@ -57,6 +58,14 @@ def panels(names: Sequence[str], height: float, *, same_y: bool = True) -> tuple
         if len(names) > 1:
             axes.set_title(name)
     return figure, places
+
+
+def name_heights(places: Mapping[str, Axes], label: str) -> None:
+    """Write what all panels' heights are beside the first panel of each row."""
+    for axes in places.values():
+        place = axes.get_subplotspec()
+        if place is None or place.is_first_col():
+            axes.set_ylabel(label)
 
 
 def step_scale(axes: Axes, axis: StepAxis) -> None:
@@ -98,6 +107,15 @@ def end_labels(axes: Axes, labels: Sequence[tuple[float, float, str, str]], size
             name, (end, placed), xytext=(6.5, 0), textcoords="offset points", va="center", color=colour, fontsize=size,
             annotation_clip=False,
         )  # fmt: skip
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str], most: int) -> None:
+    """Put a legend below all panels, in as many columns, up to ``most``, as the figure is wide enough for."""
+    for columns in range(min(most, len(names)), 0, -1):
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _columns(axes: Axes) -> int:

@@ -18,6 +18,8 @@ from groundscope.report.paper.canvas import (
     PaperFigure,
     curve,
     end_labels,
+    legend_below,
+    name_heights,
     panels,
     paper_style,
     step_scale,
@@ -59,7 +61,7 @@ def surprisal(run: Run) -> PaperFigure | None:
                 curve(axes, line, f"{name}_nats", run.axis, mark, linestyle=dash, label=name, **reach)
             step_scale(axes, run.axis)
         first = next(iter(places.values()))
-        first.set_ylabel("surprisal of the word (nats)")
+        name_heights(places, "surprisal of the word (nats)")
         first.legend(handlelength=2.4)
         return figure
 
@@ -165,12 +167,11 @@ def lens(run: Run) -> PaperFigure | None:
             axes.set_xlabel("layers passed (0: embedding)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = next(iter(places.values()))
-        first.set_ylabel("surprisal of the word (nats)")
+        name_heights(places, "surprisal of the word (nats)")
         first.set_ylim(0, _readable(means))
         handles, names = first.get_legend_handles_labels()
         order = sorted(range(len(names)), key=lambda at: names[at])
-        figure.legend([handles[at] for at in order], [names[at] for at in order], loc="outside lower center",
-                      ncols=min(4, len(names)))  # fmt: skip
+        legend_below(figure, [handles[at] for at in order], [names[at] for at in order], most=4)
         return figure
 
 
@@ -201,9 +202,9 @@ def causal(run: Run) -> PaperFigure | None:
                 axes.annotate(stars(p), (at, value), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7)
             step_scale(axes, axis)
         first = next(iter(places.values()))
-        first.set_ylabel("surprisal of the word (nats)")
+        name_heights(places, "surprisal of the word (nats)")
         handles, names = first.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=3)
+        legend_below(figure, handles, names, most=3)
         return figure
 
 
