@@ -66,6 +66,23 @@ def test_a_patch_that_changes_changes_its_feature_most(folder):
         assert inside[moved.argmax()] > 0.2
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(120, 90), (90, 121), (333, 57), (20, 31)])
+def test_each_patch_is_shown_as_much_of_a_box_as_the_geometry_says(folder, fit, size):
+    """A white box on black: how bright a patch is, is which share of it lies in the box (but for resampling)."""
+    encoder = VisionEncoder(EncoderOptions.model_validate({"name": str(folder / "vit"), "canvas": 60, "fit": fit}))
+    draw = np.random.default_rng(0)
+    for _ in range(6):
+        width, height = (int(draw.integers(side // 4, side // 2)) for side in size)
+        left, top = int(draw.integers(0, size[0] - width + 1)), int(draw.integers(0, size[1] - height + 1))
+        black, white = Image.new("RGB", size), Image.new("RGB", size)
+        white.paste((255, 255, 255), (left, top, left + width, top + height))
+        bright = ((encoder.pixels(white) - encoder.pixels(black)) * torch.tensor(encoder.std)[:, None, None]).mean(0)
+        shown = bright.unfold(0, 7, 7).unfold(1, 7, 7).mean((2, 3)).flatten().numpy()
+        said = encoder.patches(Size(*size)).share_in(Box(left, top, width, height))
+        np.testing.assert_allclose(shown, said, atol=0.15)
+
+
 def test_named_tokens_stand_before_the_patches(folder):
     options = EncoderOptions(name=str(folder / "registers"), keep=("cls", "registers"))
     encoder = VisionEncoder(options)

@@ -154,22 +154,35 @@ def test_the_viewer_shows_photographs_with_their_own_boxes_and_patches(run):
     assert page.count("data:image/jpeg;base64,") == len(shown)
 
 
+def corpus_cell(study, run):
+    return next(cell for cell in plan(load_study(study), run, write_page) if cell.name == "corpus")
+
+
 def test_another_place_of_the_same_files_changes_nothing_and_another_caption_does(run, photographs, tmp_path):
     shutil.copytree(photographs, tmp_path / "copy")
     moved = (run.parent / "study.yaml").read_text().replace(str(photographs), str(tmp_path / "copy"))
     (tmp_path / "study.yaml").write_text(moved)
 
     def stale():
-        cells = plan(load_study(tmp_path / "study.yaml"), run, write_page)
-        (corpus,) = (cell for cell in cells if cell.name == "corpus")
-        record = Record.load(run, "corpus")
-        return record.why_stale(Record.of(corpus, {}))
+        return Record.load(run, "corpus").why_stale(Record.of(corpus_cell(tmp_path / "study.yaml", run), {}))
 
     assert stale() is None
     captions = read_json(tmp_path / "copy/captions.json")
     captions["annotations"][0]["caption"] = "Nothing."
     (tmp_path / "copy/captions.json").write_text(json.dumps(captions))
     assert "upstream changed" in stale()
+
+
+def test_labels_that_lie_beside_their_yaml_count_as_those_that_are_named(photographs, vit, tmp_path):
+    shutil.copytree(photographs, tmp_path / "copy")
+    study = STUDY.format(photographs=tmp_path / "copy", vit=vit)
+    (tmp_path / "study.yaml").write_text(study.replace(f'labels: ["{tmp_path}/copy/labels"], ', ""))
+    assert not load_study(tmp_path / "study.yaml").corpus.photographs.labels
+    before = corpus_cell(tmp_path / "study.yaml", tmp_path).files
+    (tmp_path / "copy/run.json").write_text("{}")  # not a label
+    assert corpus_cell(tmp_path / "study.yaml", tmp_path).files == before
+    (tmp_path / "copy/labels/000000000001.txt").write_text("0 .5 .5 .5 .5")
+    assert corpus_cell(tmp_path / "study.yaml", tmp_path).files != before
 
 
 @pytest.mark.parametrize(
@@ -186,7 +199,8 @@ def test_another_place_of_the_same_files_changes_nothing_and_another_caption_doe
         ("photographs.held_out=0.999999", "are held out of training"),
         ("photographs.say={{dog: [puppy]}}", "say names the class 'dog'"),
         ("photographs.say={{disc: [saucer]}}", "Nobody says 'saucer'"),
-        ("tests.box=[0.9, 1.0]", "At least two words are needed"),
+        ("tests.box=[0.9, 1.0]", "any head would reach the threshold of 0.7"),
+        ("tests.box=[0.59, 0.6]", "At least two words are needed"),
         ("tests.mismatches=4", "Lower corpus.tests.mismatches"),
         ("tests.sentences=[behold the]", "training never hears 'behold'"),
         ("tests.repaint={{inpaint: {tmp}/none}}", "npaint"),

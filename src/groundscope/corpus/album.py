@@ -66,6 +66,12 @@ class PhotographOptions(Record):
             raise ValueError("name captions or dialogues: without talk there is nothing to learn")
         return self
 
+    @property
+    def label_places(self) -> tuple[Path, ...]:
+        """Where YOLO's labels are: those that are named, else beside the YAML; COCO has none."""
+        names = self.boxes[0]
+        return self.labels or ((names.parent,) if names.suffix.lower() in _YAML else ())
+
     @field_validator("say")
     @classmethod
     def _some(cls, say: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -197,7 +203,7 @@ class Album:
 
 def _boxed(options: PhotographOptions, problems: list[Problem]) -> list[Photograph]:
     pictures = pictures_in(options.images, problems)
-    if options.boxes[0].suffix.lower() not in _YAML:
+    if not options.label_places:
         photographs = read_coco(pictures, options.boxes, problems)
         if not any(one.objects for one in photographs):
             raise CorpusError(
@@ -207,9 +213,9 @@ def _boxed(options: PhotographOptions, problems: list[Problem]) -> list[Photogra
             )
         return photographs
     (names,) = options.boxes
-    photographs = read_yolo(pictures, options.labels or (names.parent,), names, problems)
+    photographs = read_yolo(pictures, options.label_places, names, problems)
     if not any(one.objects for one in photographs):
-        places = ", ".join(map(str, options.labels or (names.parent,)))
+        places = ", ".join(map(str, options.label_places))
         raise CorpusError(
             f"The labels in {places} have boxes for none of the {len(pictures)} photographs, such as "
             f"{pictures[0].name}. {_first(problems, 'label')}Labels have the photographs' names, 0001.txt for "

@@ -289,6 +289,13 @@ class Study(Record):
                 raise StudyError(
                     f"{section}: a study of pictures (corpus.source: {self.corpus.source}) does not ask it; {instead}"
                 )
+        if self.mechanism and isinstance(self.corpus, PhotographsSource):
+            largest, threshold = self.corpus.tests.box[1], self.corpus.criterion.threshold
+            if largest >= threshold:
+                raise StudyError(
+                    f"corpus.tests.box: in a box of {largest:g} of a photograph any head would reach the threshold of "
+                    f"{threshold:g} (corpus.criterion); test smaller boxes, or leave mechanism out"
+                )
         return self
 
     @model_validator(mode="after")

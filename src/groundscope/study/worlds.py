@@ -8,8 +8,11 @@ from groundscope.behaviour.photographed import photographed_world
 from groundscope.behaviour.picture_worlds import PictureWorld
 from groundscope.corpus.album import FILES
 from groundscope.corpus.picture_files import place_of
+from groundscope.corpus.walk import files_below
+from groundscope.files import sha256_json
 from groundscope.models.vision import VisionEncoder
 from groundscope.study.config import PhotographsSource, PicturesSource, ScenesSource
+from groundscope.study.file_hashes import hash_files
 from groundscope.study.paths import located
 
 CODE = {
@@ -32,6 +35,21 @@ def open_world(source: PicturesSource, encoders: Mapping[str, VisionEncoder]) ->
             return photographed_world(
                 taken.photographs, taken.tests, lambda size: [one.patches(size) for one in encoders.values()]
             )
+
+
+def labels_beside(source: PicturesSource) -> dict[str, str]:
+    """Return the hash of YOLO's labels that a study names only by the YAML that they lie beside, if it has such.
+
+    Of their folder nothing but labels counts, for a run may be written there.
+    """
+    if not isinstance(source, PhotographsSource) or source.photographs.labels:
+        return {}
+    folders = [folder for path in source.photographs.label_places if (folder := located(path)).is_dir()]
+    files = sorted(
+        file for _, file in files_below(folders, lambda _place, _error: None) if file.suffix.lower() == ".txt"
+    )
+    names = [file.as_posix().removeprefix(folders[0].as_posix()) for file in files]
+    return {"labels": sha256_json([*zip(names, hash_files(files), strict=True)])} if files else {}
 
 
 def settings_of(source: PicturesSource) -> dict[str, Any]:

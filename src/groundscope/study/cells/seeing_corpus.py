@@ -35,7 +35,7 @@ from groundscope.study.cells.corpus import CHUNKS, hash_paths, sources
 from groundscope.study.config import PicturesSource, Study
 from groundscope.study.encoders import keep_records, load_encoders, read_record
 from groundscope.study.paths import located
-from groundscope.study.worlds import CODE, open_world, settings_of
+from groundscope.study.worlds import CODE, labels_beside, open_world, settings_of
 from groundscope.tables import write_table
 from groundscope.training.devices import device_of
 from groundscope.training.memory import size
@@ -58,7 +58,7 @@ def cells(study: Study) -> Iterator[Cell]:
         name="corpus",
         code=(*_CODE, *CODE[source.source]),
         settings=settings_of(source),
-        files=hash_paths(read),
+        files={**hash_paths(read), **labels_beside(source)},
         work=partial(_build, study),
     )
     yield Cell(name="words", code=_CODE, settings={}, inputs=(Source("corpus"),), work=_words)
