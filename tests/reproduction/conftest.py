@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.dose import DOSE
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT
 from groundscope.behaviour.measure import GAIN
 from groundscope.files import write_json
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
@@ -118,15 +119,15 @@ def saliency_table() -> pl.DataFrame:
     )
 
 
-def dose_table() -> pl.DataFrame:
-    whole = {"arch": "transformer-12", "direction": "env2lan", "arm": "cooccurring", "n_seeds": 2, "n_words": 8}
-    return rows_of(
-        DOSE,
-        [
-            whole | {"step": 1000, "share_removed": 0.0, "gain_nats": 2.0, "gain_low": 1.7, "gain_high": 2.3},
-            whole | {"step": 1000, "share_removed": 1.0, "gain_nats": 0.6, "gain_low": 0.2, "gain_high": 1.0},
-        ],
-    )
+def dose_tables() -> dict[TableSchema, pl.DataFrame]:
+    identity = {"arch": "transformer-12", "direction": "env2lan", "n_seeds": 2, "n_words": 8}
+    courses = [identity | {"arm": "cooccurring", "step": 1000, "share_removed": share} for share in (0.0, 0.5, 1.0)]
+    left = {"claim": LEFT, "n_doses": 1, "estimate_nats": 0.6, "ci_low": 0.2, "ci_high": 1.0}
+    falls = {"claim": FALLS, "n_doses": 3, "estimate_nats": -1.4, "ci_low": -1.9, "ci_high": -0.8}
+    return {
+        DOSE: rows_of(DOSE, courses),
+        DOSE_CONCLUSIONS: rows_of(DOSE_CONCLUSIONS, [identity | left, identity | falls]),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -134,10 +135,15 @@ def planted() -> Planted:
     """Write a run of the 12-layer Transformer: ``planted(folder, steps=1000, times=1)``, ``times`` as long."""
 
     def write(folder: Path, steps: int = 1000, times: int = 1) -> Path:
-        tables = {GAIN: gain_table(), **causal_tables(), LENS: lens_table(), SALIENCY_LAYERS: saliency_table()}
-        tables[DOSE] = dose_table()
+        tables = {
+            GAIN: gain_table(),
+            **causal_tables(),
+            LENS: lens_table(),
+            SALIENCY_LAYERS: saliency_table(),
+            **dose_tables(),
+        }
         for schema, table in tables.items():
-            stretched = table.with_columns(pl.col("step") * times)
+            stretched = table.with_columns(pl.col("^step$") * times)
             write_table(folder / "tables" / f"{schema.name}.parquet", stretched, schema)
         study = experiment("transformer-12", STUDIES).study().model_dump(mode="json")
         study["training"]["steps"], study["statistics"]["resamples"] = steps * times, 200

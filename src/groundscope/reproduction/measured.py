@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from groundscope.behaviour.dose import DOSE
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
@@ -18,6 +19,8 @@ from groundscope.reproduction.results import Measured, Results, difference, over
 FORWARD = "env2lan"
 AGAINST = "random"
 """The kind of control heads that the paper compares with."""
+DOSE_CLAIMS = {"all_removed": (LEFT, 1), "lost": (FALLS, -1)}
+"""Published number -> the claim of the run's own tables that answers it, and its sign there."""
 MIDDLE = (6, 7, 8)
 """Layers 7 to 9 of the paper, counted from 0."""
 RISEN = 0.1
@@ -225,21 +228,15 @@ def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
 
 
 def _dose(results: Results, quantity: Quantity) -> Answer:
-    table = results.table(DOSE)
-    if table is None or not results.is_over(table):
+    courses, table = results.table(DOSE), results.table(DOSE_CONCLUSIONS)
+    if courses is None or table is None or not results.is_over(courses) or courses["share_removed"].max() != 1:
         return _nothing(quantity)
-    last = table.filter(arm="cooccurring", direction=FORWARD).filter(pl.col("step") == pl.col("step").max())
-    by_share = {row["share_removed"]: row for row in last.to_dicts()}
-    if quantity.measure.column == "all_removed" and 1.0 in by_share:
-        row = by_share[1.0]
-        return Answer([Measured(row["gain_nats"], row["gain_low"], row["gain_high"], row["step"], row["n_seeds"])])
-    if quantity.measure.column == "lost" and {0.0, 1.0} <= by_share.keys():
-        whole, none = by_share[0.0], by_share[1.0]
-        lost = whole["gain_nats"] - none["gain_nats"]
-        low = lost - np.hypot(whole["gain_nats"] - whole["gain_low"], none["gain_high"] - none["gain_nats"])
-        high = lost + np.hypot(whole["gain_high"] - whole["gain_nats"], none["gain_nats"] - none["gain_low"])
-        note = "interval of a difference as if the two were independent"
-        return Answer([Measured(lost, float(low), float(high), whole["step"], whole["n_seeds"], note)])
+    claim, sign = DOSE_CLAIMS[quantity.measure.column]
+    step = results.step_for(None, 1, courses)
+    for row in table.filter(claim=claim, direction=FORWARD).to_dicts():
+        low, high = sorted(sign * row[end] for end in ("ci_low", "ci_high"))
+        note = f"{row['n_doses']} doses, paired by word and seed" if row["n_doses"] > 1 else ""
+        return Answer([Measured(sign * row["estimate_nats"], low, high, step, row["n_seeds"], note)])
     return _nothing(quantity)
 
 
