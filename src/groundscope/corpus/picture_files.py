@@ -21,6 +21,7 @@ from groundscope.errors import CorpusError
 
 PICTURES = (".jpg", ".jpeg", ".png")
 _PACKED = (".tar.gz", ".tgz", ".tar.xz", ".txz")
+_ARCHIVES = (".zip", ".tar", *_PACKED)
 _WHOLE = PurePosixPath()
 
 
@@ -41,7 +42,7 @@ def refuse_twice(paths: Sequence[Path]) -> None:
     """
     places = [place_of(path) for path in paths]
     for (number, (place, inside)), (other, (outer, part)) in permutations(enumerate(places), 2):
-        is_packed = place.name.lower().endswith((".zip", ".tar", *_PACKED))
+        is_packed = place.name.lower().endswith(_ARCHIVES)
         same = place.resolve() == outer.resolve() and inside.is_relative_to(part)
         if same or (not is_packed and place.resolve().is_relative_to(outer.resolve()) and part == _WHOLE):
             where = "is given twice" if places[number] == places[other] else f"lies in {paths[other]}"
@@ -85,7 +86,7 @@ def content_of(file: SourceFile) -> bytes:
 def _pictures_in(path: Path, problems: list[Problem]) -> list[SourceFile]:
     place, inside = place_of(path)
     name = place.name.lower()
-    if not place.is_file() or not name.endswith((".zip", ".tar", *_PACKED)):
+    if not place.is_file() or not name.endswith(_ARCHIVES):
         with open_inside(path, PICTURES) as found:  # what lies open in a folder stays so
             problems += found.problems
             return list(found.files)

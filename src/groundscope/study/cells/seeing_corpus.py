@@ -34,6 +34,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS, hash_paths, sources
 from groundscope.study.config import PicturesSource, Study
 from groundscope.study.encoders import keep_records, load_encoders, read_record
+from groundscope.study.feature_disk import EncoderShape, FeatureNeed
 from groundscope.study.paths import located
 from groundscope.study.worlds import CODE, labels_beside, open_world, settings_of
 from groundscope.tables import write_table
@@ -201,7 +202,8 @@ def _keep_banks(
 
 
 def _refuse_full_disk(folder: Path, encoders: Mapping[str, VisionEncoder], pictures: int) -> None:
-    need = pictures * sum(2 * encoder.positions * encoder.d_patch for encoder in encoders.values())
+    shapes = {name: EncoderShape(one.positions, one.d_patch, known=True) for name, one in encoders.items()}
+    need = FeatureNeed(pictures, shapes, assumed=()).total
     free = shutil.disk_usage(folder).free
     if need > free:
         raise CorpusError(
