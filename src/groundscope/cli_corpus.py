@@ -146,8 +146,8 @@ def ablate(
     out: Annotated[Path, typer.Option(help="The folder for a corpus per dose, such as cooccurring-050.")],
     remove: Annotated[str, typer.Option(help="Percent of the co-occurring chunks.", metavar="N,N,...")],
     arms: Annotated[
-        str, typer.Option(help="cooccurring: those chunks; control: as many others.", metavar="ARM,...")
-    ] = "cooccurring,control",
+        str, typer.Option(help="cooccurring, separated, random, or control.", metavar="ARM,...")
+    ] = "cooccurring,random",
     words: Annotated[
         str, typer.Option(help="Whose co-occurrence counts: listed, paper, or words.", metavar="listed|paper|WORD,...")
     ] = "listed",
@@ -155,7 +155,7 @@ def ablate(
     minimum: Annotated[int, typer.Option(min=1, help="Times a word must stand in the scene and in speech.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the choice of chunks.")] = 0,
 ) -> None:
-    """Write a corpus again without some of its co-occurring chunks, and controls that lost as much other text."""
+    """Write a corpus again without some of its co-occurrence, and controls that lost as much text."""
     from groundscope.behaviour.options import AblationStudy, BehaviourOptions
     from groundscope.behaviour.words import select_words
     from groundscope.corpus.ablation import Ablation, ablate_series
@@ -173,6 +173,7 @@ def ablate(
         typer.echo(
             f"{left.path}: {dose.removed:,} of {dose.chunks:,} chunks removed, {dose.cooccurring_left:,} of "
             f"{dose.cooccurring:,} co-occurring ones left, {left.card.tokens:,} tokens"
+            + (f", {dose.exchanged:,} scene words exchanged" if dose.exchanged else "")
         )
 
 

@@ -105,11 +105,10 @@ def test_doses():
     def p_values(rng, end=0.0, fall=0.0):
         oddity = rng.normal(size=(1, WORDS, 1))
         parts = []
-        for arm in Arm:
+        record = {"seed": 0, "words": ("w",), "chunks": 9, "cooccurring": 3, "removed": 0, "source": "x"}
+        for arm in (Arm.COOCCURRING, Arm.RANDOM):
             for share in (0.0, 1.0):
-                removed = Ablation(
-                    arm=arm, share=share, seed=0, words=("w",), chunks=9, cooccurring=3, removed=0, source="x"
-                )
+                removed = Ablation(arm=arm, share=share, cooccurring_left=0, **record)
                 left = end + fall * (1 - share * (arm is Arm.COOCCURRING))
                 parts.append((removed, study(rng, NOTHING + left, oddity=oddity).filter(step=STEPS[-1])))
         return dict(dose_conclusions(parts).select("claim", "p").iter_rows())

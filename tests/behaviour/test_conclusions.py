@@ -164,17 +164,29 @@ def test_replication_is_wider_than_one_seed_and_equals_the_means():
     assert one.filter(step=800)["p"].item() < 0.001, "sign flips over words"
 
 
+def dose_record(arm, share):
+    removed = 0 if arm is Arm.SEPARATED else int(share * 300)
+    left = 300 - int(share * 300) * arm.takes_cooccurrence
+    return Ablation(
+        arm=arm,
+        share=share,
+        seed=0,
+        words=("w",),
+        chunks=1000,
+        cooccurring=300,
+        removed=removed,
+        cooccurring_left=left,
+        source="x",
+    )
+
+
 def test_a_dose_is_replication_per_ablated_corpus():
     gains = {0.0: 2.0, 1.0: 0.8}
     parts = []
     for arm in Arm:
         for share, end in gains.items():
             growth = np.linspace(0, end if arm is Arm.COOCCURRING else 2.0, 12)
-            removed = int(share * 300)
-            record = Ablation(
-                arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=300, removed=removed, source="x"
-            )
-            parts.append((record, gain_table(RISE, growth)))
+            parts.append((dose_record(arm, share), gain_table(RISE, growth)))
     table = dose(parts, resamples=200)
     assert DOSE.conform(table).equals(table)
     ends = {(row["arm"], row["share_removed"]): row for row in table.filter(step=800).iter_rows(named=True)}
@@ -182,6 +194,7 @@ def test_a_dose_is_replication_per_ablated_corpus():
     assert ends["cooccurring", 1.0]["gain_low"] > 0
     assert (ends["cooccurring", 1.0]["chunks_left"], ends["cooccurring", 1.0]["cooccurring_left"]) == (700, 0)
     assert (ends["control", 1.0]["chunks_left"], ends["control", 1.0]["cooccurring_left"]) == (700, 300)
+    assert (ends["separated", 1.0]["chunks_left"], ends["separated", 1.0]["cooccurring_left"]) == (1000, 0)
     assert ends["control", 1.0]["gain_nats"] == pytest.approx(2, abs=0.2)
     assert dose([]).is_empty()
 
@@ -190,12 +203,8 @@ def doses_of(ends):
     """Parts of a dose: (arm, share) -> mean G at the end; seeds and words are the same in all."""
     parts = []
     for number, ((arm, share), end) in enumerate(ends.items()):
-        removed = int(share * 300)
-        record = Ablation(
-            arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=300, removed=removed, source="x"
-        )
         rng = np.random.default_rng([5, number])
-        parts.append((record, gain_table(np.zeros(12), np.linspace(0, end, 12), noise=0.3, rng=rng)))
+        parts.append((dose_record(arm, share), gain_table(np.zeros(12), np.linspace(0, end, 12), noise=0.3, rng=rng)))
     return parts
 
 
@@ -211,12 +220,30 @@ def test_the_gain_falls_with_cooccurrence_and_not_with_other_text():
     assert found[SPECIFIC]["estimate_nats"] == pytest.approx(-1.1, abs=0.15), "over the two doses of both arms"
     assert (found[FALLS]["n_doses"], found[SPECIFIC]["n_doses"], found[FALLS]["n_seeds"]) == (3, 2, 3)
 
+    assert (found[FALLS]["control"], found[SPECIFIC]["control"]) == (None, "control")
+
     as_much = dose_conclusions(doses_of({**ends, (control, 1): 0.8}))
     assert as_much.filter(claim=SPECIFIC)["holds"].item() is False
     growing = dose_conclusions(doses_of({(removed, 0): 1.0, (removed, 1): 2.0}))
     assert growing.filter(claim=FALLS)["p"].item() < 0.001
     assert growing.filter(claim=FALLS)["holds"].item() is False, "the other way round"
     assert growing.filter(claim=SPECIFIC).is_empty(), "there is no control"
+
+
+def test_separation_is_asked_what_removal_is_and_each_control_by_itself():
+    nothing = {(arm, 0): 2.0 for arm in Arm}
+    rest = {(Arm.COOCCURRING, 1): 0.5, (Arm.SEPARATED, 1): 0.9, (Arm.RANDOM, 1): 1.7, (Arm.CONTROL, 1): 2.4}
+    table = dose_conclusions(doses_of({**nothing, **rest}))
+    found = {(row["claim"], row["arm"], row["control"]): row["estimate_nats"] for row in table.iter_rows(named=True)}
+    assert found == {
+        (LEFT, "cooccurring", None): pytest.approx(0.5, abs=0.1),
+        (FALLS, "cooccurring", None): pytest.approx(-1.5, abs=0.15),
+        (LEFT, "separated", None): pytest.approx(0.9, abs=0.1),
+        (FALLS, "separated", None): pytest.approx(-1.1, abs=0.15),
+        (SPECIFIC, "cooccurring", "random"): pytest.approx(-1.2, abs=0.2),
+        (SPECIFIC, "cooccurring", "control"): pytest.approx(-1.9, abs=0.2),
+    }
+    assert table["p"].to_list() == table["p_holm"].to_list(), "one model and direction: nothing to correct for"
 
 
 def test_doses_are_compared_on_the_seeds_that_all_have():

@@ -44,12 +44,37 @@ def rows(chunks):
 @pytest.mark.parametrize("share", SHARES)
 def test_each_arm_loses_what_it_should(corpus, words, together, arm, share, tmp_path):
     left = ablate(corpus, words, tmp_path / "left", share=share, arm=arm)
-    removed = round(share * together.sum())
-    assert len(left.chunks) == len(corpus.chunks) - removed
+    wanted = round(share * together.sum())
+    assert len(left.chunks) == len(corpus.chunks) - (0 if arm is Arm.SEPARATED else wanted)
     now = int(cooccurring_any(left.chunks, left.vocabulary, words).sum())
-    assert now == together.sum() - (removed if arm is Arm.COOCCURRING else 0)
-    if arm is Arm.COOCCURRING and share == 1:
+    assert now == Ablation.of(left).cooccurring_left
+    assert left.card.share_cooccurring_words == now / len(left.chunks)
+    if arm is not Arm.RANDOM:
+        assert now == together.sum() - (wanted if arm.takes_cooccurrence else 0)
+    elif share:
+        of_all = together.mean()
+        assert abs(now / len(left.chunks) - of_all) < 4 * np.sqrt(of_all / len(left.chunks)) < of_all, "drawn from all"
+    if arm.takes_cooccurrence and share == 1:
         assert not cooccurring(left.chunks, left.vocabulary, words).any()
+
+
+def test_separation_exchanges_scene_words_and_nothing_else(corpus, words, together, tmp_path):
+    left = ablate(corpus, words, tmp_path / "left", share=0.5, arm=Arm.SEPARATED)
+    removed = ablate(corpus, words, tmp_path / "removed", share=0.5, arm=Arm.COOCCURRING)
+    np.testing.assert_array_equal(left.vocabulary.counts, corpus.vocabulary.counts)
+    changed = np.asarray(left.chunks) != corpus.chunks
+    assert Ablation.of(left).exchanged == changed.sum() > 0
+    shown = [corpus.vocabulary.id(word, Channel.ENV) for word in words]
+    assert set(np.asarray(left.chunks)[changed]) <= set(shown)
+    assert set(corpus.chunks[changed]) <= set(shown)
+    untouched = [row for row, hit in zip(rows(corpus.chunks), changed.any(axis=1), strict=True) if not hit]
+    assert untouched == rows(removed.chunks), "the chunks that the paper's ablation removes, and all of them"
+
+
+def test_words_too_few_to_separate_are_refused(corpus, words, tmp_path):
+    with pytest.raises(CorpusError, match=r"find no chunk that does not speak them: the words are too few"):
+        ablate(corpus, words[:1], tmp_path / "left", share=1.0, arm=Arm.SEPARATED)
+    assert not (tmp_path / "left").exists()
 
 
 def test_what_is_left_keeps_order_and_ids_and_is_counted_anew(corpus, words, tmp_path):
@@ -78,13 +103,14 @@ def test_what_is_left_keeps_order_and_ids_and_is_counted_anew(corpus, words, tmp
 
 
 def test_a_series_shares_what_nothing_was_removed_from(corpus, words, tmp_path):
-    assert doses((100, 0), tuple(Arm)) == [(Arm.COOCCURRING, 0), (Arm.COOCCURRING, 100), (Arm.CONTROL, 100)]
-    series = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=tuple(Arm))
+    arms = (Arm.COOCCURRING, Arm.CONTROL)
+    assert doses((100, 0), arms) == [(Arm.COOCCURRING, 0), (Arm.COOCCURRING, 100), (Arm.CONTROL, 100)]
+    series = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=arms)
     assert [left.path.name for left in series] == ["cooccurring-000", "cooccurring-050", "control-050"]
     assert Ablation.of(corpus) is None
     dose = Ablation.of(series[1])
     assert (dose.share, dose.arm, dose.chunks - dose.removed) == (0.5, Arm.COOCCURRING, len(series[1].chunks))
-    again = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=tuple(Arm))
+    again = ablate_series(corpus, words, tmp_path / "doses", percents=(0, 50), arms=arms)
     assert [left.card for left in again] == [left.card for left in series]
 
 
@@ -104,7 +130,7 @@ def test_nothing_removed_is_the_same_text(corpus, words, tmp_path):
     assert left.card.content_hash == corpus.card.content_hash
 
 
-@pytest.mark.parametrize("arm", Arm)
+@pytest.mark.parametrize("arm", [arm for arm in Arm if arm is not Arm.SEPARATED])
 def test_larger_shares_remove_more_of_the_same(corpus, words, arm, tmp_path):
     kept = [set(rows(ablate(corpus, words, tmp_path / str(s), share=s, arm=arm).chunks)) for s in SHARES]
     assert all(more <= less for less, more in itertools.pairwise(kept))

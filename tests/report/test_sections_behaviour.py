@@ -35,8 +35,8 @@ from groundscope.report.numbers import FIXED
 from groundscope.report.page import write_page
 from groundscope.report.run import open_run
 from groundscope.report.sections_behaviour import CONTROLS as CONTROLS_SECTION
-from groundscope.report.sections_behaviour import DOSE as DOSE_SECTION
 from groundscope.report.sections_behaviour import FRAMES
+from groundscope.report.sections_dose import DOSE as DOSE_SECTION
 from groundscope.report.sections_generality import EMERGENCE, SEEDS
 from groundscope.report.sections_generality import KINDS as KINDS_SECTION
 from groundscope.tables import TableSchema, write_table
@@ -128,15 +128,19 @@ def laid_out() -> pl.DataFrame:
     )  # fmt: skip
 
 
+LOSS = {Arm.COOCCURRING: 0.7, Arm.SEPARATED: 0.5, Arm.RANDOM: 0.2, Arm.CONTROL: 0.1}
+"""Share of G that is lost with the largest dose."""
+
+
 def dosed(gain: pl.DataFrame) -> pl.DataFrame:
     forward = gain.filter(kind="noun")
     parts = []
     for arm in Arm:
         for share in (0.0, 0.5, 1.0):
-            left = 1 - (0.7 if arm is Arm.COOCCURRING else 0.1) * share
+            left = 1 - LOSS[arm] * share
             record = Ablation(
                 arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=400, removed=round(400 * share),
-                source="x",
+                cooccurring_left=400 - round(400 * share) * arm.takes_cooccurrence, source="x",
             )  # fmt: skip
             parts.append((record, scaled(forward, left)))
     return dose(parts, **QUICK)
@@ -269,11 +273,25 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
         for trace in content.figures["dose"].data
         if trace.mode == "lines+markers" and trace.meta["direction"] == "env2lan"
     }
-    solid, dashed = curves["transformer-4", "solid"], curves["transformer-4", "dash"]
-    assert list(solid.x) == [0, 50, 100]
-    assert solid.y[0] == dashed.y[0]
-    assert solid.y[2] == pytest.approx(0.3 * solid.y[0], abs=1e-3)
-    assert "100 % of the co-occurring chunks removed" in content.variables["reading"].replace("\N{NO-BREAK SPACE}", " ")
+    for dash, arm in (
+        ("solid", Arm.COOCCURRING),
+        ("dashdot", Arm.SEPARATED),
+        ("dash", Arm.RANDOM),
+        ("dot", Arm.CONTROL),
+    ):
+        curve = curves["transformer-4", dash]
+        assert list(curve.x) == [0, 50, 100]
+        assert curve.y[0] == curves["transformer-4", "solid"].y[0]
+        assert curve.y[2] == pytest.approx((1 - LOSS[arm]) * curve.y[0], abs=1e-3)
+    named = {t.text[0].strip() for t in content.figures["dose"].data if t.mode == "text"}
+    assert {"separated", "random", "control", "transformer-4"} <= named
+    reading = content.variables["reading"].replace("\N{NO-BREAK SPACE}", " ")
+    assert "100 % of the co-occurring chunks removed" in reading
+    assert "where they stayed with their scene’s words exchanged" in reading
+    assert [line.look for line in content.variables["lines"]] == ["Solid", "Dash-dotted", "Dashed", "Dotted"]
+    done = [(row["done"], row["percent"]) for row in content.variables["rows"] if row["arch"] == "transformer-4"]
+    assert done[:3] == [("nothing", 0), ("co-occurring removed", 50), ("co-occurring removed", 100)]
+    assert len(done) == 1 + 2 * len(Arm)
 
 
 def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
@@ -295,11 +313,20 @@ def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
 
 
 def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> None:
-    row = {"arch": "a", "direction": "env2lan", "n_doses": 3, "n_seeds": 3, "n_words": 40, "test": "t", "p": 0.001}
+    row = {
+        "arch": "a", "direction": "env2lan", "arm": "cooccurring", "n_doses": 3, "n_seeds": 3, "n_words": 40,
+        "test": "t", "p": 0.001,
+    }  # fmt: skip
     numbers = {"estimate_nats": -1.2, "ci_low": -1.5, "ci_high": -0.9, "p_holm": 0.002, "holds": True}
 
     def judged(**specific: Any) -> tuple[Verdict, str]:
-        rows = [{**row, **numbers, "claim": FALLS}, {**row, **numbers, "claim": SPECIFIC, **specific}]
+        others = {"claim": SPECIFIC, "control": "control", "holds": False}  # the better matched control is asked first
+        rows = [
+            {**row, **numbers, "claim": FALLS},
+            {**row, **numbers, **others},
+            {**row, **numbers, "claim": SPECIFIC, "control": "random", **specific},
+            {**row, **numbers, "claim": FALLS, "arm": "separated", "holds": False},
+        ]
         (statement,) = ablation_claims(None, tested=DOSE_CONCLUSIONS.frame(rows))[1].statements
         return statement.verdict, statement.sentence
 
@@ -309,5 +336,7 @@ def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> No
     assert judged(holds=False, p_holm=0.2)[0] is Verdict.UNCLEAR, "falls, but perhaps no more than with other text"
     assert judged(holds=False, estimate_nats=0.1, ci_high=0.3)[0] is Verdict.FAILS
     assert judged(estimate_nats=-0.02, ci_low=-0.03, ci_high=-0.01)[0] is Verdict.NEGLIGIBLE
-    (alone,) = ablation_claims(None, tested=DOSE_CONCLUSIONS.frame([{**row, **numbers, "claim": FALLS}]))[1].statements
+    (alone,) = ablation_claims(
+        None, tested=DOSE_CONCLUSIONS.frame([{**row, **numbers, "claim": FALLS, "control": None}])
+    )[1].statements
     assert alone.verdict is Verdict.UNTESTED

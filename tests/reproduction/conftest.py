@@ -121,12 +121,14 @@ def saliency_table() -> pl.DataFrame:
 
 def dose_tables() -> dict[TableSchema, pl.DataFrame]:
     identity = {"arch": "transformer-12", "direction": "env2lan", "n_seeds": 2, "n_words": 8}
-    courses = [identity | {"arm": "cooccurring", "step": 1000, "share_removed": share} for share in (0.0, 0.5, 1.0)]
+    identity |= {"arm": "cooccurring"}
+    courses = [identity | {"step": 1000, "share_removed": share} for share in (0.0, 0.5, 1.0)]
     left = {"claim": LEFT, "n_doses": 1, "estimate_nats": 0.6, "ci_low": 0.2, "ci_high": 1.0}
     falls = {"claim": FALLS, "n_doses": 3, "estimate_nats": -1.4, "ci_low": -1.9, "ci_high": -0.8}
+    exchanged = identity | left | {"arm": "separated", "estimate_nats": 9.0}
     return {
         DOSE: rows_of(DOSE, courses),
-        DOSE_CONCLUSIONS: rows_of(DOSE_CONCLUSIONS, [identity | left, identity | falls]),
+        DOSE_CONCLUSIONS: rows_of(DOSE_CONCLUSIONS, [exchanged, identity | left, identity | falls]),
     }
 
 

@@ -12,8 +12,8 @@ DOSE = TableSchema(
     "dose",
     "one architecture trained on one ablated corpus, at one checkpoint, seeds as replicates",
     (
-        Column("arm", pl.String(), "cooccurring: co-occurring chunks removed; control: as many others"),
-        Column("share_removed", pl.Float64(), "share of the co-occurring chunks that was removed, or its size matched"),
+        Column("arm", pl.String(), "cooccurring, separated, random, or control: what was done to the corpus"),
+        Column("share_removed", pl.Float64(), "share of co-occurring chunks removed or separated, or its size matched"),
         Column("chunks_left", pl.Int64(), "chunks to train on"),
         Column("cooccurring_left", pl.Int64(), "co-occurring chunks among them"),
         *REPLICATION.columns,
@@ -31,7 +31,8 @@ def dose(
     """Return table `DOSE` from what was removed and table ``gain`` of the models trained on what was left.
 
     The claim of the paper stands in two rows: with all co-occurring chunks removed, the interval of G at the last step
-    still lies above zero; the control, which lost as much text, shows what the loss of text alone does.
+    still lies above zero; the random arm, which lost as much text, shows what the loss of text alone does. Where the
+    chunks were separated, neither text nor words were lost, and what G lost was co-occurrence's.
     """
     frames = [
         replication(gain, resamples=resamples, confidence=confidence, seed=seed).with_columns(

@@ -23,6 +23,8 @@ DOSE_CONCLUSIONS = TableSchema(
         Column("arch", pl.String(), "name of the model in the study file"),
         Column("direction", pl.String(), "cue to target"),
         Column("claim", pl.String(), f"{LEFT}, {FALLS}, or {SPECIFIC}"),
+        Column("arm", pl.String(), "cooccurring: those chunks removed; separated: their scene words exchanged"),
+        Column("control", pl.String(), "what it is held against: random, control, or null"),
         Column("n_doses", pl.Int64(), "shares removed that the claim rests on, none included"),
         Column("estimate_nats", pl.Float64(), "G without any co-occurring chunk; change of G over their whole removal"),
         Column("ci_low", pl.Float64(), "lower end of its interval over words and seeds"),
@@ -37,6 +39,7 @@ DOSE_CONCLUSIONS = TableSchema(
 )
 
 _Gains = Mapping[tuple[str, float], Float[np.ndarray, "word seed"]]
+_Claim = tuple[str, str, str | None]  # the claim, its arm, its control
 
 
 def dose_conclusions(
@@ -47,7 +50,9 @@ def dose_conclusions(
     - ``gain_is_left``: with all co-occurring chunks removed, G is above zero.
     - ``gain_falls_with_removal``: the least-squares slope of G on the share removed, of each word in each seed, is
       below zero on average.
-    - ``gain_falls_more_than_with_other_text``: that slope is below the one of the control, which lost as much text.
+    - ``gain_falls_more_than_with_other_text``: that slope is below the one of a control, which lost as much text.
+
+    The first two are asked of the separated arm as well, the third of the removal alone, against each control.
 
     Words and seeds are paired over doses and tested as `average` tests a mean. Seeds that some dose lacks are left out;
     a claim whose doses are not there has no row.
@@ -59,13 +64,15 @@ def dose_conclusions(
     rows = []
     for (arch, direction), doses in sorted(found.items()):
         gains = _at_the_end(doses)
-        for claim, (values, n_doses) in _claims(gains).items():
+        for (claim, arm, control), (values, n_doses) in _claims(gains).items():
             tested = average(values, confidence, seed)
             rows.append(
                 {
                     "arch": arch,
                     "direction": direction,
                     "claim": claim,
+                    "arm": arm,
+                    "control": control,
                     "n_doses": n_doses,
                     "estimate_nats": float(tested.estimate),
                     "ci_low": float(tested.low),
@@ -93,18 +100,21 @@ def _at_the_end(doses: Mapping[tuple[str, float], Mapping[int, Course]]) -> _Gai
     }
 
 
-def _claims(gains: _Gains) -> dict[str, tuple[Float[np.ndarray, "word seed"], int]]:
+def _claims(gains: _Gains) -> dict[_Claim, tuple[Float[np.ndarray, "word seed"], int]]:
     """What each claim that can be tested is about, word by word and seed by seed, and how many doses are behind it."""
-    removed, control = ([share for arm, share in sorted(gains) if arm == one.value] for one in Arm)
-    claims = {}
-    if 1.0 in removed:
-        claims[LEFT] = (gains[Arm.COOCCURRING.value, 1.0], 1)
-    if len(removed) > 1:
-        claims[FALLS] = (_slope(gains, Arm.COOCCURRING, removed), len(removed))
-    both = [share for share in removed if share in control]
-    if len(both) > 1:
-        slopes = [_slope(gains, arm, both) for arm in (Arm.COOCCURRING, Arm.CONTROL)]
-        claims[SPECIFIC] = (slopes[0] - slopes[1], len(both))
+    shares = {arm: [share for name, share in sorted(gains) if name == arm.value] for arm in Arm}
+    claims: dict[_Claim, tuple[Float[np.ndarray, "word seed"], int]] = {}
+    for arm in filter(lambda arm: arm.takes_cooccurrence, Arm):
+        if 1.0 in shares[arm]:
+            claims[LEFT, arm.value, None] = (gains[arm.value, 1.0], 1)
+        if len(shares[arm]) > 1:
+            claims[FALLS, arm.value, None] = (_slope(gains, arm, shares[arm]), len(shares[arm]))
+    removal = Arm.COOCCURRING
+    for control in (Arm.RANDOM, Arm.CONTROL):
+        both = [share for share in shares[removal] if share in shares[control]]
+        if len(both) > 1:
+            beyond = _slope(gains, removal, both) - _slope(gains, control, both)
+            claims[SPECIFIC, removal.value, control.value] = (beyond, len(both))
     return claims
 
 
@@ -117,8 +127,9 @@ def _slope(gains: _Gains, arm: Arm, shares: list[float]) -> Float[np.ndarray, "w
 def _judged(rows: list[dict[str, Any]]) -> pl.DataFrame:
     if not rows:
         return DOSE_CONCLUSIONS.frame([])
-    table = pl.DataFrame(rows)
-    corrected = holm_within(table["p"].to_numpy(), table["claim"].to_numpy())
+    table = pl.DataFrame(rows, schema_overrides={"control": pl.String})
+    asked = table.select(pl.concat_str("claim", "arm", pl.col("control").fill_null(""), separator=" ")).to_series()
+    corrected = holm_within(table["p"].to_numpy(), asked.to_numpy())
     claimed = pl.when(pl.col("claim") == LEFT).then(pl.col("estimate_nats") > 0).otherwise(pl.col("estimate_nats") < 0)
     judged = table.with_columns(pl.Series("p_holm", corrected), pl.selectors.float().fill_nan(None)).with_columns(
         pl.col("p_holm").fill_nan(None)

@@ -114,7 +114,10 @@ class AblationStudy(Record):
         description="percent of the co-occurring chunks to remove; 0 is the study's own training",
     )
     arms: tuple[Arm, ...] = Field(
-        default=tuple(Arm), min_length=1, description="cooccurring: those chunks; control: as many of the others"
+        default=(Arm.COOCCURRING, Arm.RANDOM),
+        min_length=1,
+        description="cooccurring: remove those chunks; separated: exchange their scene words, and remove nothing; "
+        "random: remove as many of all chunks; control: as many of the others",
     )
     models: tuple[str, ...] | None = Field(default=None, description="names of models of the study; none: all")
     at: At = Field(default="few", description=f"measured {AT}; no other weights of these trainings are kept")

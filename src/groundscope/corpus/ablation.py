@@ -1,4 +1,4 @@
-"""Corpora without some of their co-occurring chunks, and controls that lost as much of everything else.
+"""Corpora without some of their co-occurrence, and controls that lost as much text.
 
 What remains of grounding in a model trained on such a corpus did not come from word and scene standing side by side
 (Wu et al. 2025, co-occurrence ablation).
@@ -9,38 +9,50 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from pydantic import Field
 
 from groundscope.corpus.chunks import Corpus, refuse_to_replace
 from groundscope.corpus.cooccurrence import cooccurring_any
 from groundscope.corpus.derived import write_derived
+from groundscope.corpus.separation import separated
 from groundscope.errors import CorpusError
 from groundscope.record import Record
 from groundscope.statistics.resampling import generator
 
 
 class Arm(StrEnum):
-    """Which chunks are removed."""
+    """What is done to a corpus."""
 
     COOCCURRING = "cooccurring"
-    """Chunks that hold one of the words in the scene and in speech."""
+    """Chunks are removed that hold one of the words in the scene and in speech; the paper's ablation."""
+    SEPARATED = "separated"
+    """The same chunks stay, with their scene's words exchanged among them: no text is lost, no word becomes rarer."""
+    RANDOM = "random"
+    """As many chunks are removed, drawn from all: the same loss of text, the share of co-occurring ones kept."""
     CONTROL = "control"
-    """As many of the other chunks: the same loss of text, co-occurrence untouched."""
+    """As many of the other chunks are removed: no co-occurring one is lost, and their share grows."""
+
+    @property
+    def takes_cooccurrence(self) -> bool:
+        """Whether the arm is about co-occurrence and not a control."""
+        return self in (Arm.COOCCURRING, Arm.SEPARATED)
 
 
 class Ablation(Record):
-    """What was removed from a corpus; stands in the ablated corpus's card under ``provenance.ablation``."""
+    """What was done to a corpus; stands in the ablated corpus's card under ``provenance.ablation``."""
 
-    arm: Arm = Field(description="cooccurring, or control")
+    arm: Arm = Field(description="cooccurring, separated, random, or control")
     share: float = Field(
-        ge=0, le=1, description="share of the co-occurring chunks that is removed, or its size matched"
+        ge=0, le=1, description="share of the co-occurring chunks that is removed or separated, or its size matched"
     )
     seed: int = Field(description="seed of the random choice")
     words: tuple[str, ...] = Field(min_length=1, description="words that define co-occurrence")
     chunks: int = Field(ge=0, description="chunks before")
     cooccurring: int = Field(ge=0, description="co-occurring chunks before")
     removed: int = Field(ge=0, description="chunks removed")
+    cooccurring_left: int = Field(ge=0, description="co-occurring chunks that are left")
+    exchanged: int = Field(default=0, ge=0, description="words of the scene that were exchanged for others")
     source: str = Field(description="content hash of the corpus before")
 
     @classmethod
@@ -52,57 +64,55 @@ class Ablation(Record):
     @classmethod
     def of_nothing(cls, corpus: Corpus, words: Sequence[str], arm: Arm, seed: int = 0) -> "Ablation":
         """The dose of a corpus from which nothing was removed."""
+        cooccurring = int(cooccurring_any(corpus.chunks, corpus.vocabulary, words).sum())
         return cls(
             arm=arm,
             share=0,
             seed=seed,
             words=tuple(words),
             chunks=len(corpus.chunks),
-            cooccurring=int(cooccurring_any(corpus.chunks, corpus.vocabulary, words).sum()),
+            cooccurring=cooccurring,
             removed=0,
+            cooccurring_left=cooccurring,
             source=corpus.card.content_hash,
         )
 
-    @property
-    def cooccurring_left(self) -> int:
-        """Co-occurring chunks that were not removed."""
-        return self.cooccurring - (self.removed if self.arm is Arm.COOCCURRING else 0)
-
 
 def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm: Arm, seed: int = 0) -> Corpus:
-    """Write ``corpus`` without a random ``share`` of its co-occurring chunks, or without as many others, to ``out``.
+    """Write ``corpus`` without the co-occurrence of a random ``share`` of its co-occurring chunks, or a control.
 
-    Larger shares remove what smaller ones do and more (same seed), so that a series of shares is one dose. The chunks
-    keep their order and the vocabulary its ids; its counts and the card are those of what is left. Measure ablated
-    corpora on a fixed list of words with a minimum of 1, for the counts fall with the chunks. Raises CorpusError where
-    the control arm lacks chunks to remove, nothing would be left, or ``out`` is something other than a corpus, and
+    Larger shares remove what smaller ones do and more (same seed), so that a series of shares is one dose; the
+    separated arm separates what the co-occurring one removes. The chunks keep their order and the vocabulary its ids;
+    its counts and the card are those of what is left. Measure ablated corpora on a fixed list of words with a minimum
+    of 1, for the counts fall with the chunks. Raises CorpusError where the control arm lacks chunks to remove, the
+    separated one lacks words to exchange, nothing would be left, or ``out`` is something other than a corpus, and
     VocabularyError for an unknown word.
     """
     refuse_to_replace(out)
     together = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
-    kept = ~_removed(together, share, arm, seed)
+    which = _chosen(together, share, arm, seed)
+    kept, chunks, exchanged = np.ones(len(together), dtype=bool), corpus.chunks, 0
+    if arm is Arm.SEPARATED:
+        rng = generator(seed, "ablation separated")
+        chunks, exchanged = separated(corpus.chunks, corpus.vocabulary, words, which, rng)
+        together[which] = False
+    else:
+        kept[which] = False
     if not kept.any():
         raise CorpusError(
             f"All {len(kept):,} chunks of {corpus.path} are co-occurring ones, so removing {share:.0%} of them leaves "
             "nothing. Remove fewer, or name fewer words."
         )
-    record = Ablation(
-        arm=arm,
-        share=share,
-        seed=seed,
-        words=tuple(words),
-        chunks=len(kept),
-        cooccurring=int(together.sum()),
-        removed=int((~kept).sum()),
-        source=corpus.card.content_hash,
-    )
+    before = Ablation.of_nothing(corpus, words, arm, seed)
+    left = {"removed": int((~kept).sum()), "cooccurring_left": int(together[kept].sum()), "exchanged": exchanged}
     return write_derived(
         corpus,
         out,
+        chunks=chunks,
         kept=kept,
         ids=np.arange(len(corpus.vocabulary), dtype=np.int32),
         share_cooccurring_words=float(together[kept].mean()),
-        provenance={"ablation": record.model_dump(mode="json")},
+        provenance={"ablation": before.model_copy(update={"share": share, **left}).model_dump(mode="json")},
     )
 
 
@@ -138,18 +148,16 @@ def _refuse_foreign(out: Path) -> None:
         raise CorpusError(f"{out} holds something other than ablated corpora. Name a new or empty folder.")
 
 
-def _removed(
-    together: Bool[np.ndarray, " n_chunks"], share: float, arm: Arm, seed: int
-) -> Bool[np.ndarray, " n_chunks"]:
-    """Mark the chunks to remove: the first of an order that depends on the seed alone."""
+def _chosen(together: Bool[np.ndarray, " n_chunks"], share: float, arm: Arm, seed: int) -> Int[np.ndarray, " n_chosen"]:
+    """Numbers of the chunks to remove or separate: the first of an order that depends on the seed alone."""
     wanted = round(share * int(together.sum()))
-    pool = np.flatnonzero(together if arm is Arm.COOCCURRING else ~together)
+    pools = {Arm.CONTROL: ~together, Arm.RANDOM: np.ones_like(together)}
+    pool = np.flatnonzero(pools.get(arm, together))
     if wanted > len(pool):
         most = len(pool) / int(together.sum())
         raise CorpusError(
             f"The control arm must lose {wanted:,} chunks that do not co-occur, but there are {len(pool):,}. "
             f"Ask for a share of at most {most:.2f}, or name fewer words."
         )
-    removed = np.zeros(len(together), dtype=bool)
-    removed[generator(seed, f"ablation {arm}").permutation(pool)[:wanted]] = True
-    return removed
+    drawn_with = Arm.COOCCURRING if arm is Arm.SEPARATED else arm
+    return generator(seed, f"ablation {drawn_with}").permutation(pool)[:wanted]

@@ -22,34 +22,35 @@ def write_derived(
     ids: Int[np.ndarray, " vocab"],
     share_cooccurring_words: float | None,
     provenance: Mapping[str, Any],
+    chunks: Int[np.ndarray, "n_chunks length"] | None = None,
 ) -> Corpus:
     """Write the ``kept`` chunks of ``corpus`` to ``out``, each id replaced by its entry in ``ids``.
 
-    Chunks keep their order and the vocabulary its ids; its counts and the card are those of what is written, and
-    ``provenance`` is added to the card's.
+    ``chunks`` stand in for the corpus' own where tokens were changed. Chunks keep their order and the vocabulary its
+    ids; its counts and the card are those of what is written, and ``provenance`` is added to the card's.
     """
     with atomic_directory(out) as folder:
-        write_chunks(folder / "chunks.npy", corpus.chunks, kept, ids)
-        chunks = np.load(folder / "chunks.npy", mmap_mode="r")
-        vocabulary = _recounted(corpus.vocabulary, chunks)
+        write_chunks(folder / "chunks.npy", corpus.chunks if chunks is None else chunks, kept, ids)
+        written = np.load(folder / "chunks.npy", mmap_mode="r")
+        vocabulary = _recounted(corpus.vocabulary, written)
         vocabulary.save(folder / "vocabulary.json")
         vocabulary.save_tokenizer(folder / "tokenizer.json")
         (folder / "problems.parquet").write_bytes((corpus.path / "problems.parquet").read_bytes())
         is_env = vocabulary.is_env
         changed = {
-            "tokens": chunks.size,
-            "chunks": len(chunks),
-            "share_env": float(np.mean([is_env[row].any() for row in chunks])),
-            "share_cooccurring": float(cooccurring_any(chunks, vocabulary, forms_in_both(vocabulary)).mean()),
+            "tokens": written.size,
+            "chunks": len(written),
+            "share_env": float(np.mean([is_env[row].any() for row in written])),
+            "share_cooccurring": float(cooccurring_any(written, vocabulary, forms_in_both(vocabulary)).mean()),
             "share_cooccurring_words": share_cooccurring_words,
-            "tokens_removed": corpus.card.tokens_removed + corpus.chunks.size - chunks.size,
+            "tokens_removed": corpus.card.tokens_removed + corpus.chunks.size - written.size,
             "words_left": {channel: _words(vocabulary, channel) for channel in Channel},
             "unknown_share": {channel: unknown_share(vocabulary, channel) for channel in Channel},
             "provenance": {**corpus.card.provenance, **provenance},
-            "content_hash": content_hash(chunks, vocabulary),
+            "content_hash": content_hash(written, vocabulary),
         }
         write_json(folder / "card.json", corpus.card.model_copy(update=changed).model_dump(mode="json"))
-        del chunks  # the mapping must not outlive the temporary folder
+        del written  # the mapping must not outlive the temporary folder
     return Corpus.open(out)
 
 

@@ -28,6 +28,7 @@ from groundscope.report.numbers import percent, rounded
 from groundscope.report.style import Mark, StepAxis
 
 ROW_HEIGHT = 27  # pixels of one line of a forest
+ALL_SOLID = {"": "solid"}
 
 
 class Linear(NamedTuple):
@@ -160,10 +161,14 @@ def emergence_figure(grounded: pl.DataFrame, marks: Mapping[str, Mark], axis: St
     return first_choice(figure, {"direction": first(grounded, "direction")})
 
 
-def lines_figure(rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, Mark], dashed: str | None) -> go.Figure:
-    """G with its interval against the column ``x``: solid lines and, where the column ``dashed`` is true, dashed ones.
+def lines_figure(
+    rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, Mark], kinds: Mapping[str, str] = ALL_SOLID
+) -> go.Figure:
+    """G with its interval against the column ``x``, a line per model and kind.
 
-    ``rows`` has columns arch, direction, ``x``, gain_nats, gain_low, gain_high and text.
+    ``rows`` has columns arch, direction, ``x``, gain_nats, gain_low, gain_high and text, and, where ``kinds`` gives
+    several kinds of line their dashes, a column kind. The first kind is named after its model, the others by their own
+    names.
     """
     figure = bare_figure(
         340,
@@ -180,16 +185,17 @@ def lines_figure(rows: pl.DataFrame, x: str, axis: Linear, marks: Mapping[str, M
         labels = Labels(figure, span(shown, *GAIN_BOUNDS, floor=0.0))
         for arch, of_arch in by(shown, "arch"):
             mark, meta = marks[arch], {"arch": arch, "direction": direction}
-            for is_dashed, line in by(of_arch, dashed) if dashed else (("false", of_arch),):
-                other = is_dashed == "True"
-                figure.add_trace(_curve(line.sort(x), x, mark, meta, other))
-                labelled = line.sort(x).with_columns(pl.col(x).alias("step"))
-                labels.add(labelled, "gain_nats", "control" if other else arch, mark, meta)
+            for kind, dash in kinds.items():
+                line = (of_arch.filter(kind=kind) if len(kinds) > 1 else of_arch).sort(x)
+                if line.height:
+                    figure.add_trace(_curve(line, x, mark, meta, dash))
+                    named = arch if kind == next(iter(kinds)) else kind
+                    labels.add(line.with_columns(pl.col(x).alias("step")), "gain_nats", named, mark, meta)
         figure.add_traces(labels.traces(axis))
     return first_choice(figure, {"direction": first(rows, "direction")})
 
 
-def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dashed: bool) -> go.Scatter:
+def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dash: str) -> go.Scatter:
     above, below = pl.col("gain_high") - pl.col("gain_nats"), pl.col("gain_nats") - pl.col("gain_low")
     return go.Scatter(
         x=line[x].to_list(),
@@ -202,8 +208,8 @@ def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dashed: bool) -> 
             "width": 0,
         },
         mode="lines+markers",
-        line={"color": mark.colour, "width": 2, "dash": "dash" if dashed else "solid"},
-        marker={"symbol": f"{mark.symbol}-open" if dashed else mark.symbol, "size": 7, "color": mark.colour},
+        line={"color": mark.colour, "width": 2, "dash": dash},
+        marker={"symbol": mark.symbol if dash == "solid" else f"{mark.symbol}-open", "size": 7, "color": mark.colour},
         text=[f"<b>{plain(meta['arch'])}</b>, {row['text']}<br>{_gain_of_samples(row)}" for row in line.to_dicts()],
         hovertemplate="%{text}<extra></extra>",
         name=plain(meta["arch"]),

@@ -6,9 +6,23 @@ import polars as pl
 from groundscope.behaviour.dose_tests import FALLS, SPECIFIC
 from groundscope.corpus.ablation import Arm
 from groundscope.report.findings import FORWARD, NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
-from groundscope.report.numbers import decimal, digits_for, holm_p, nats, nats_within, p_value, percent, plural, whole
+from groundscope.report.numbers import (
+    decimal,
+    digits_for,
+    holm_p,
+    listing,
+    nats,
+    nats_within,
+    p_value,
+    percent,
+    plural,
+    whole,
+)
 from groundscope.report.seeds import at_the_end
 from groundscope.statistics.corrections import LEVEL, holm
+
+OTHER_TEXT = {Arm.RANDOM: "as much text of all kinds", Arm.CONTROL: "as much other text"}
+"""The controls of a removal, the better matched one first."""
 
 
 def ablation_claims(
@@ -25,9 +39,10 @@ def ablation_claims(
         ),
         Claim(
             "The gain grows with co-occurrence",
-            "Holds when G falls with the share of co-occurring chunks removed, and by more than with as much other "
-            "text removed: slopes of each word in each seed, both samples, with p below .05 after correction over "
-            f"models and directions (Holm). {size_rule(negligible, 'of the difference')}",
+            "Holds when G falls with the share of co-occurring chunks removed, and by more than with as much text of "
+            "all kinds removed (where that was not run, of other kinds): slopes of each word in each seed, both "
+            "samples, with p below .05 after correction over models and directions (Holm). "
+            f"{size_rule(negligible, 'of the difference')}",
             _with_cooccurrence(tested, negligible),
         ),
     ]
@@ -39,7 +54,7 @@ def _without_cooccurrence(dose: pl.DataFrame | None, negligible: float) -> tuple
     last = at_the_end(dose).filter(direction=FORWARD)
     most = last.filter(arm=Arm.COOCCURRING.value).sort("arch", "share_removed").group_by("arch").tail(1).sort("arch")
     if most.is_empty():
-        return (Statement("", Verdict.UNTESTED, "Only the control, which lost other text, was trained."),)
+        return (Statement("", Verdict.UNTESTED, "No model was trained with those chunks removed, only other arms."),)
     p = holm(most["p"].fill_null(np.nan).to_numpy())
     statements = []
     for row, corrected in zip(most.to_dicts(), p, strict=True):
@@ -60,12 +75,14 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
     others = [
         f"{nats(found['gain_nats'][0])} with {words}"
         for words, found in (
+            ("scene words exchanged in them", doses.filter(arm=Arm.SEPARATED.value, share_removed=1.0)),
+            ("as much text removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
             ("as much other text removed", doses.filter(arm=Arm.CONTROL.value, share_removed=1.0)),
             ("nothing removed", doses.filter(arm=Arm.COOCCURRING.value, share_removed=0.0)),
         )
         if found.height
     ]
-    against = f", against {' and '.join(others)}" if others else ""
+    against = f", against {listing(others)}" if others else ""
     gain = f"G is {nats_within(*estimate)} without any co-occurring chunk{against}"
     sentence = f"At step {whole(row['step'])} {gain} ({support})."
     return Statement(arch, _verdict(row, p), sentence, f"G {decimal(row['gain_nats'], digits_for(*estimate))}")
@@ -74,17 +91,21 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
 def _with_cooccurrence(tested: pl.DataFrame | None, negligible: float) -> tuple[Statement, ...]:
     if tested is None:
         return (Statement("", Verdict.UNTESTED, "Not measured in this run: it compares no two doses."),)
-    forward = tested.filter(direction=FORWARD).sort("arch").partition_by("arch", maintain_order=True)
-    return tuple(_slopes({row["claim"]: row for row in rows.iter_rows(named=True)}, negligible) for rows in forward)
+    of_removal = tested.filter(direction=FORWARD, arm=Arm.COOCCURRING.value).sort("arch")
+    return tuple(_slopes(rows, negligible) for rows in of_removal.partition_by("arch", maintain_order=True))
 
 
-def _slopes(found: dict[str, dict], negligible: float) -> Statement:
-    arch = str(next(iter(found.values()))["arch"])
-    if FALLS not in found or SPECIFIC not in found:
+def _slopes(tests: pl.DataFrame, negligible: float) -> Statement:
+    arch = str(tests["arch"][0])
+    found = {(row["claim"], row["control"]): row for row in tests.iter_rows(named=True)}
+    falls = found.get((FALLS, None))
+    control = next((arm for arm in OTHER_TEXT if (SPECIFIC, arm.value) in found), None)
+    if falls is None or control is None:
         return Statement(arch, Verdict.UNTESTED, "It needs two doses of each arm: none removed, and some.")
-    falls, specific = found[FALLS], found[SPECIFIC]
+    specific = found[SPECIFIC, control.value]
     said = (
-        f"Over their whole removal G changes by {_change(falls)}, by {_change(specific)} beyond what other text does."
+        f"Over their whole removal G changes by {_change(falls)}, by {_change(specific)} beyond what "
+        f"{OTHER_TEXT[control]} does."
     )
     if falls["holds"] and specific["holds"]:
         verdict = Verdict.HOLDS

@@ -13,7 +13,8 @@ from groundscope.report.content import Content, Section
 from groundscope.report.figures import R2_MEASURES, gain_figure, loss_figure, r_squared_figure, surprisal_figure
 from groundscope.report.numbers import percent
 from groundscope.report.run import LINKED, Run, World
-from groundscope.report.sections_behaviour import CONTROLS, DOSE, FRAMES
+from groundscope.report.sections_behaviour import CONTROLS, FRAMES
+from groundscope.report.sections_dose import DOSE
 from groundscope.report.sections_generality import EMERGENCE, KINDS, SEEDS
 from groundscope.report.sections_mechanism import MECHANISM_SECTIONS
 from groundscope.report.sections_pictures import PICTURE_SECTION

@@ -1,4 +1,4 @@
-"""Sections of the page on what else could make the gain: controls, frames that favour words, co-occurrence removed."""
+"""Sections of the page on what else could make the gain: controls, and frames that favour words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 import polars as pl
 
 from groundscope.behaviour.options import Control
-from groundscope.corpus.ablation import Arm
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import Linear, forest_figure, lines_figure
 from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
-from groundscope.report.numbers import decimal, interval, listing, nats, percent
+from groundscope.report.numbers import decimal, interval, listing, nats
 from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end, evidence_over_seeds
 
@@ -127,7 +126,7 @@ def _frames(run: Run) -> Content | None:
         numbers = neutral["n_contexts"].unique().sort().to_list()
         text = pl.format("the {} most neutral frames", "n_contexts").alias("text")
         axis = Linear("most neutral frames kept", tuple(_thinned(numbers)))
-        curve = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks, None)
+        curve = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks)
         figures["neutral"] = curve.update_layout(height=height)
     return Content(
         {
@@ -162,41 +161,6 @@ def _contexts(run: Run) -> list[dict[str, Any]]:
     return mine.filter(direction=FORWARD).to_dicts()
 
 
-def _dose(run: Run) -> Content | None:
-    dose = run.table("dose")
-    if dose is None:
-        return None
-    last = at_the_end(dose)
-    percents = (pl.col("share_removed") * 100).round().cast(pl.Int64).alias("percent")
-    left = pl.format("{} % removed, {} chunks left", percents, "chunks_left").alias("text")
-    rows = last.with_columns(percents, left, (pl.col("arm") == Arm.CONTROL.value).alias("control"))
-    axis = Linear("co-occurring chunks removed (%)", tuple(rows["percent"].unique().sort()))
-    told = rows.filter(direction=FORWARD).sort("arch", "control", "percent")
-    return Content(
-        {
-            "reading": _reading_of_dose(last),
-            "rows": told.filter((pl.col("percent") > 0) | (pl.col("arm") == pl.first("arm").over("arch"))).to_dicts(),
-            "control": bool(rows["control"].any()),
-        },
-        {"dose": lines_figure(rows, "percent", axis, run.marks, "control")},
-    )
-
-
-def _reading_of_dose(last: pl.DataFrame) -> str:
-    """What is left of G at the largest dose, next to the control that lost as much text."""
-    said = []
-    for (arch,), rows in last.filter(direction=FORWARD).sort("arch").group_by("arch", maintain_order=True):
-        most = rows.filter(pl.col("arm") == Arm.COOCCURRING.value).sort("share_removed").tail(1).to_dicts()
-        for row in most:
-            same = rows.filter((pl.col("arm") == Arm.CONTROL.value) & (pl.col("share_removed") == row["share_removed"]))
-            against = f", and {nats(same['gain_nats'][0])} where as much other text was" if same.height else ""
-            said.append(
-                f"{nats(row['gain_nats'])} {interval(row['gain_low'], row['gain_high'])} in {arch} with "
-                f"{percent(row['share_removed'], 0)} of the co-occurring chunks removed{against}"
-            )
-    return f"G is {'; '.join(said)}." if said else ""
-
-
 def _only_estimate(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     nothing = pl.lit(None, dtype=pl.Float64)
     return rows.with_columns(
@@ -223,5 +187,4 @@ def _thinned(values: Sequence[int], most: int = 8) -> list[int]:
 
 
 CONTROLS = Section("controls", "Controls", "table control_evidence", _controls, World.TEXT)
-DOSE = Section("dose", "Co-occurrence removed", "section ablation in the study file", _dose, World.TEXT)
 FRAMES = Section("frames", "Are the contexts neutral?", "table audit", _frames, World.TEXT)

@@ -8,6 +8,7 @@ import polars as pl
 
 from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT
+from groundscope.corpus.ablation import Arm
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
@@ -233,7 +234,7 @@ def _dose(results: Results, quantity: Quantity) -> Answer:
         return _nothing(quantity)
     claim, sign = DOSE_CLAIMS[quantity.measure.column]
     step = results.step_for(None, 1, courses)
-    for row in table.filter(claim=claim, direction=FORWARD).to_dicts():
+    for row in table.filter(claim=claim, arm=Arm.COOCCURRING.value, direction=FORWARD).to_dicts():
         low, high = sorted(sign * row[end] for end in ("ci_low", "ci_high"))
         note = f"{row['n_doses']} doses, paired by word and seed" if row["n_doses"] > 1 else ""
         return Answer([Measured(sign * row["estimate_nats"], low, high, step, row["n_seeds"], note)])

@@ -1,4 +1,4 @@
-"""Cells `ablation/DOSE/...`: a corpus without some of its co-occurring chunks, models trained on it, their behaviour.
+"""Cells `ablation/DOSE/...`: a corpus without some of its co-occurrence, models trained on it, their behaviour.
 
 `statistics/ablation` sets G against the share removed. Nothing removed is the study itself, which is not run again.
 The words and frames are those of the whole corpus; where frames that favour words are left out, they are those that the
@@ -105,7 +105,12 @@ def _ablate(
 ) -> Digests:
     corpus = Corpus.open(run / "corpus")
     left = ablate(corpus, _words(study, corpus), folder, share=percent / 100, arm=arm, seed=_options(study).seed)
-    progress.say(f"  {left.card.chunks:,} of {corpus.card.chunks:,} chunks left.")
+    done = Ablation.of(left)
+    assert done is not None
+    progress.say(
+        f"  {left.card.chunks:,} of {corpus.card.chunks:,} chunks left, {done.cooccurring_left:,} of "
+        f"{done.cooccurring:,} co-occurring ones."
+    )
     return {"": left.card.content_hash, CHUNKS: left.card.content_hash}
 
 
