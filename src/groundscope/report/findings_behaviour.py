@@ -76,7 +76,7 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
         f"{nats(found['gain_nats'][0])} with {words}"
         for words, found in (
             ("scene words exchanged in them", doses.filter(arm=Arm.SEPARATED.value, share_removed=1.0)),
-            ("as much text removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
+            ("as much text of all kinds removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
             ("as much other text removed", doses.filter(arm=Arm.CONTROL.value, share_removed=1.0)),
             ("nothing removed", doses.filter(arm=Arm.COOCCURRING.value, share_removed=0.0)),
         )
