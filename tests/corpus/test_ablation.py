@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from groundscope.cli import main
 from groundscope.corpus.ablation import Ablation, Arm, ablate, ablate_series, doses
 from groundscope.corpus.chunks import ChunkOptions, Corpus, build_corpus
 from groundscope.corpus.cooccurrence import cooccurring, cooccurring_any, forms_in_both
@@ -157,3 +158,53 @@ def test_a_corpus_that_co_occurs_everywhere_cannot_be_ablated_away(tmp_path):
 def test_an_ablated_corpus_opens_like_any_other(corpus, words, tmp_path):
     ablate(corpus, words, tmp_path / "left", share=0.25, arm=Arm.COOCCURRING)
     assert Corpus.open(tmp_path / "left").problems().equals(corpus.problems())
+
+
+def ablated(corpus, *options):
+    """Exit status of ``groundscope corpus ablate``."""
+    with pytest.raises(SystemExit) as ended:
+        main(["corpus", "ablate", str(corpus.path), *map(str, options)])
+    return ended.value.code or 0
+
+
+def test_the_command_writes_every_dose_and_says_what_it_did(corpus, words, together, tmp_path, capsys):
+    common = ("--out", tmp_path / "doses", "--remove", "0,50", "--words", ",".join(words), "--minimum", 1)
+    assert ablated(corpus, *common) == 0
+    assert {path.name for path in (tmp_path / "doses").iterdir()} == {
+        "cooccurring-000", "cooccurring-050", "random-050",
+    }  # fmt: skip
+    capsys.readouterr()
+    assert ablated(corpus, *common, "--arms", "separated") == 0
+    none, half = capsys.readouterr().out.splitlines()
+    left = f"{together.sum() - round(together.sum() / 2):,} of {together.sum():,} co-occurring ones left"
+    assert f"separated-000: 0 of {len(together):,} chunks removed" in none
+    assert "exchanged" not in none
+    assert left in half
+    assert re.search(r"tokens, [\d,]+ scene words exchanged$", half)
+    opened = Corpus.open(tmp_path / "doses/separated-050")
+    opened.verify()
+    assert Ablation.of(opened).words == words
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--remove", "50", "--arms", "seperated"],
+            "input should be 'cooccurring', 'separated', 'random' or 'control'",
+        ),
+        (["--remove", "101"], "remove.0: input should be less than or equal to 100"),
+        (["--remove", "half"], "remove.0: input should be a valid integer"),
+        (["--remove", "50,50"], "'50' is listed twice"),
+        (["--remove", "50", "--words", "dragon,horse"], "the corpus never has 'dragon<ENV>'"),
+        (["--remove", "50", "--out", "."], "holds something other than ablated corpora"),
+    ],
+)
+def test_the_command_refuses_in_a_line(corpus, words, options, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    common = ("--out", "doses", "--words", ",".join(words), "--minimum", 1)
+    assert ablated(corpus, *common, *options) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -6,11 +6,14 @@ import re
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from plotly.offline import get_plotlyjs
 
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS
 from groundscope.errors import GroundscopeError
 from groundscope.files import write_json
+from groundscope.report.compare import write_comparison
 from groundscope.report.findings import claims
 from groundscope.report.page import SCRIPTS, embedded, write_page
 from groundscope.report.run import open_run
@@ -155,6 +158,20 @@ def test_a_damaged_table_is_named(plain_run: Path, tmp_path: Path) -> None:
     with pytest.raises(GroundscopeError, match=r"gain\.parquet"):
         write_page(run, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_table_of_another_version_counts_as_missing_and_is_named(plain_run: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "old", tmp_path / "new"
+    for folder in (run, other):
+        shutil.copytree(plain_run, folder)
+    earlier = {name: dtype for name, dtype in DOSE_CONCLUSIONS.dtypes.items() if name not in ("arm", "control")}
+    pl.DataFrame(schema=earlier).write_parquet(run / "tables" / "dose_conclusions.parquet")
+    told = "Another version of groundscope wrote dose_conclusions with other columns, and the page is without it."
+    assert told in write_page(run).read_text(encoding="utf-8")
+    assert open_run(run).read(DOSE_CONCLUSIONS).is_empty()
+    compared = write_comparison([run, other]).read_text(encoding="utf-8")
+    assert told.replace("dose_conclusions", "dose_conclusions of A") in compared
+    assert "Another version of groundscope" not in write_page(other).read_text(encoding="utf-8")
 
 
 def test_a_seed_that_stopped_early_is_named(make_run, tmp_path: Path) -> None:

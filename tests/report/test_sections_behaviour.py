@@ -139,7 +139,8 @@ def dosed(gain: pl.DataFrame) -> pl.DataFrame:
         for share in (0.0, 0.5, 1.0):
             left = 1 - LOSS[arm] * share
             record = Ablation(
-                arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=400, removed=round(400 * share),
+                arm=arm, share=share, seed=0, words=("w",), chunks=1000, cooccurring=400,
+                removed=0 if arm is Arm.SEPARATED else round(400 * share),
                 cooccurring_left=400 - round(400 * share) * arm.takes_cooccurrence, source="x",
             )  # fmt: skip
             parts.append((record, scaled(forward, left)))
@@ -280,7 +281,8 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
         ("dot", Arm.CONTROL),
     ):
         curve = curves["transformer-4", dash]
-        assert list(curve.x) == [0, 50, 100]
+        assert curve.x[0] == 0
+        assert list(curve.x) == pytest.approx([0, 50, 100], abs=1.5), "side by side"
         assert curve.y[0] == curves["transformer-4", "solid"].y[0]
         assert curve.y[2] == pytest.approx((1 - LOSS[arm]) * curve.y[0], abs=1e-3)
     named = {t.text[0].strip() for t in content.figures["dose"].data if t.mode == "text"}
@@ -288,9 +290,13 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
     reading = content.variables["reading"].replace("\N{NO-BREAK SPACE}", " ")
     assert "100 % of the co-occurring chunks removed" in reading
     assert "where they stayed with their scene’s words exchanged" in reading
-    assert [line.look for line in content.variables["lines"]] == ["Solid", "Dash-dotted", "Dashed", "Dotted"]
+    drawn = {arm: line.look for arm, line in content.variables["lines"]}
+    assert drawn == {"cooccurring": "Solid", "separated": "Dash-dotted", "random": "Dashed", "control": "Dotted"}
     done = [(row["done"], row["percent"]) for row in content.variables["rows"] if row["arch"] == "transformer-4"]
-    assert done[:3] == [("nothing", 0), ("co-occurring removed", 50), ("co-occurring removed", 100)]
+    assert done[:3] == [("nothing", 0), ("cooccurring: removed", 50), ("cooccurring: removed", 100)]
+    assert "separated: exchanged, 50 %<br>1,000 chunks, 200 of them co-occurring<br>" in curves[
+        "transformer-4", "dashdot"
+    ].text[1].replace(FIXED, "")
     assert len(done) == 1 + 2 * len(Arm)
 
 
@@ -325,7 +331,7 @@ def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> No
             {**row, **numbers, "claim": FALLS},
             {**row, **numbers, **others},
             {**row, **numbers, "claim": SPECIFIC, "control": "random", **specific},
-            {**row, **numbers, "claim": FALLS, "arm": "separated", "holds": False},
+            {**row, **numbers, "claim": FALLS, "arm": "separated", "holds": False, "estimate_nats": -0.77},
         ]
         (statement,) = ablation_claims(None, tested=DOSE_CONCLUSIONS.frame(rows))[1].statements
         return statement.verdict, statement.sentence
@@ -333,6 +339,7 @@ def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> No
     verdict, sentence = judged()
     assert verdict is Verdict.HOLDS
     assert "−1.20 nats [−1.50, −0.90]" in sentence.replace(FIXED, " ")
+    assert "With scene words exchanged in the same chunks, and none removed, it changes by −0.77" in sentence
     assert judged(holds=False, p_holm=0.2)[0] is Verdict.UNCLEAR, "falls, but perhaps no more than with other text"
     assert judged(holds=False, estimate_nats=0.1, ci_high=0.3)[0] is Verdict.FAILS
     assert judged(estimate_nats=-0.02, ci_low=-0.03, ci_high=-0.01)[0] is Verdict.NEGLIGIBLE
@@ -340,3 +347,8 @@ def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> No
         None, tested=DOSE_CONCLUSIONS.frame([{**row, **numbers, "claim": FALLS, "control": None}])
     )[1].statements
     assert alone.verdict is Verdict.UNTESTED
+    assert "as much other text removed" in alone.sentence
+    separated = DOSE_CONCLUSIONS.frame([{**row, **numbers, "claim": FALLS, "control": None, "arm": "separated"}])
+    for tested in (None, DOSE_CONCLUSIONS.frame([]), separated):
+        (lacking,) = ablation_claims(None, tested=tested)[1].statements
+        assert lacking.verdict is Verdict.UNTESTED, "and not a claim without a word"

@@ -32,7 +32,7 @@ def dose(
 
     The claim of the paper stands in two rows: with all co-occurring chunks removed, the interval of G at the last step
     still lies above zero; the random arm, which lost as much text, shows what the loss of text alone does. Where the
-    chunks were separated, neither text nor words were lost, and what G lost was co-occurrence's.
+    chunks were separated, neither text nor words were lost: what G lost there it did not lose to rarer words.
     """
     frames = [
         replication(gain, resamples=resamples, confidence=confidence, seed=seed).with_columns(

@@ -27,7 +27,7 @@ class Arm(StrEnum):
     COOCCURRING = "cooccurring"
     """Chunks are removed that hold one of the words in the scene and in speech; the paper's ablation."""
     SEPARATED = "separated"
-    """The same chunks stay, with their scene's words exchanged among them: no text is lost, no word becomes rarer."""
+    """The same chunks stay, with their scenes' words exchanged: no text is lost, no word becomes rarer."""
     RANDOM = "random"
     """As many chunks are removed, drawn from all: the same loss of text, the share of co-occurring ones kept."""
     CONTROL = "control"

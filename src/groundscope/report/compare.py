@@ -151,6 +151,7 @@ def _summary(runs: Mapping[str, Run]) -> Content:
         {
             "claims": together,
             "left": Counter(f"{cell.split('/')[0]} of {name}" for name, run in runs.items() for cell in run.left),
+            "outdated": [f"{table} of {name}" for name, run in runs.items() for table in run.outdated],
             "unfinished": ended,
             "confidence": percent(first.confidence, 0),
             "negligible": first.negligible,

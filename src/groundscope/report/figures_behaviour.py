@@ -29,6 +29,7 @@ from groundscope.report.style import Mark, StepAxis
 
 ROW_HEIGHT = 27  # pixels of one line of a forest
 ALL_SOLID = {"": "solid"}
+BESIDE = 0.01  # of the x axis: how far apart kinds of line stand, so that their intervals do not cover each other
 
 
 class Linear(NamedTuple):
@@ -37,7 +38,7 @@ class Linear(NamedTuple):
     title: str
     values: tuple[int, ...]
 
-    def position(self, step: int) -> int:
+    def position(self, step: float) -> float:
         """Where a value stands."""
         return step
 
@@ -168,8 +169,9 @@ def lines_figure(
 
     ``rows`` has columns arch, direction, ``x``, gain_nats, gain_low, gain_high and text, and, where ``kinds`` gives
     several kinds of line their dashes, a column kind. The first kind is named after its model, the others by their own
-    names.
+    names. Kinds stand side by side, but for 0 on the axis, where all of them begin.
     """
+    reach = rows.select(pl.col(x).max() - pl.col(x).min()).item()
     figure = bare_figure(
         340,
         {"l": 56, "r": 112, "t": 12, "b": 48},
@@ -185,20 +187,22 @@ def lines_figure(
         labels = Labels(figure, span(shown, *GAIN_BOUNDS, floor=0.0))
         for arch, of_arch in by(shown, "arch"):
             mark, meta = marks[arch], {"arch": arch, "direction": direction}
-            for kind, dash in kinds.items():
+            for number, (kind, dash) in enumerate(kinds.items()):
+                aside = BESIDE * reach * (number - (len(kinds) - 1) / 2)
                 line = (of_arch.filter(kind=kind) if len(kinds) > 1 else of_arch).sort(x)
                 if line.height:
-                    figure.add_trace(_curve(line, x, mark, meta, dash))
+                    places = [round(value + aside, 4) if value else 0.0 for value in line[x]]
+                    figure.add_trace(_curve(line, places, mark, meta, dash))
                     named = arch if kind == next(iter(kinds)) else kind
-                    labels.add(line.with_columns(pl.col(x).alias("step")), "gain_nats", named, mark, meta)
+                    labels.add(line.with_columns(pl.Series("step", places)), "gain_nats", named, mark, meta)
         figure.add_traces(labels.traces(axis))
     return first_choice(figure, {"direction": first(rows, "direction")})
 
 
-def _curve(line: pl.DataFrame, x: str, mark: Mark, meta: dict, dash: str) -> go.Scatter:
+def _curve(line: pl.DataFrame, places: list[float], mark: Mark, meta: dict, dash: str) -> go.Scatter:
     above, below = pl.col("gain_high") - pl.col("gain_nats"), pl.col("gain_nats") - pl.col("gain_low")
     return go.Scatter(
-        x=line[x].to_list(),
+        x=places,
         y=rounded(line["gain_nats"].to_list(), 4),
         error_y={
             "array": line.select(above.fill_null(0).round(4)).to_series().to_list(),

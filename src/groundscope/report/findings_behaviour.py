@@ -76,7 +76,7 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
         f"{nats(found['gain_nats'][0])} with {words}"
         for words, found in (
             ("scene words exchanged in them", doses.filter(arm=Arm.SEPARATED.value, share_removed=1.0)),
-            ("as much text removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
+            ("as much text of all kinds removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
             ("as much other text removed", doses.filter(arm=Arm.CONTROL.value, share_removed=1.0)),
             ("nothing removed", doses.filter(arm=Arm.COOCCURRING.value, share_removed=0.0)),
         )
@@ -89,24 +89,28 @@ def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
 
 
 def _with_cooccurrence(tested: pl.DataFrame | None, negligible: float) -> tuple[Statement, ...]:
-    if tested is None:
-        return (Statement("", Verdict.UNTESTED, "Not measured in this run: it compares no two doses."),)
-    of_removal = tested.filter(direction=FORWARD, arm=Arm.COOCCURRING.value).sort("arch")
-    return tuple(_slopes(rows, negligible) for rows in of_removal.partition_by("arch", maintain_order=True))
+    forward = None if tested is None else tested.filter(direction=FORWARD).sort("arch")
+    if forward is None or forward.is_empty():
+        return (Statement("", Verdict.UNTESTED, "Not tested in this run: it needs two doses, none removed and some."),)
+    return tuple(_slopes(rows, negligible) for rows in forward.partition_by("arch", maintain_order=True))
 
 
 def _slopes(tests: pl.DataFrame, negligible: float) -> Statement:
     arch = str(tests["arch"][0])
-    found = {(row["claim"], row["control"]): row for row in tests.iter_rows(named=True)}
-    falls = found.get((FALLS, None))
-    control = next((arm for arm in OTHER_TEXT if (SPECIFIC, arm.value) in found), None)
+    found = {(row["claim"], row["arm"], row["control"]): row for row in tests.iter_rows(named=True)}
+    falls = found.get((FALLS, Arm.COOCCURRING, None))
+    control = next((arm for arm in OTHER_TEXT if (SPECIFIC, Arm.COOCCURRING, arm) in found), None)
     if falls is None or control is None:
-        return Statement(arch, Verdict.UNTESTED, "It needs two doses of each arm: none removed, and some.")
-    specific = found[SPECIFIC, control.value]
+        missing = "the chunks removed" if falls is None else "as much other text removed"
+        return Statement(arch, Verdict.UNTESTED, f"It needs two doses, none removed and some, with {missing}.")
+    specific = found[SPECIFIC, Arm.COOCCURRING, control]
     said = (
         f"Over their whole removal G changes by {_change(falls)}, by {_change(specific)} beyond what "
         f"{OTHER_TEXT[control]} does."
     )
+    exchanged = found.get((FALLS, Arm.SEPARATED, None))
+    if exchanged is not None:
+        said += f" With scene words exchanged in the same chunks, and none removed, it changes by {_change(exchanged)}."
     if falls["holds"] and specific["holds"]:
         verdict = Verdict.HOLDS
     else:

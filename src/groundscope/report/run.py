@@ -92,6 +92,8 @@ class Run:
     heights: Mapping[str, int]
     left: Sequence[str] = ()
     """The cells of the study that are not done: they failed, or wait."""
+    outdated: Sequence[str] = ()
+    """The tables that another version of the program wrote, with other columns; they count as missing."""
 
     @property
     def name(self) -> str:
@@ -199,7 +201,8 @@ class Run:
     def read(self, schema: TableSchema) -> pl.DataFrame:
         """Read one of the tables that only one section wants; empty where it is missing."""
         path = self.folder / "tables" / f"{schema.name}.parquet"
-        return read_table(path, schema) if path.is_file() else schema.frame([])
+        there = path.is_file() and not _of_another_version(path, schema)
+        return read_table(path, schema) if there else schema.frame([])
 
     @cached_property
     def evidence(self) -> pl.DataFrame | None:
@@ -221,10 +224,16 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """Read a run directory. Missing parts are None or empty; a damaged one raises the error that names it."""
+    """Read a run directory. Missing parts are None or empty; a damaged one raises the error that names it.
+
+    A table with the columns of another version is missing, too, and `Run.outdated` names it: one table that changed
+    must not take the page away from a run that was made before.
+    """
     resolved = _json(folder / "resolved.json")
     paths = {schema: folder / "tables" / f"{schema.name}.parquet" for schema in LINKED}
-    found = {schema: path for schema, path in paths.items() if path.is_file()}
+    there = {schema: path for schema, path in paths.items() if path.is_file()}
+    outdated = [schema for schema, path in there.items() if _of_another_version(path, schema)]
+    found = {schema: path for schema, path in there.items() if schema not in outdated}
     tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
     card = _json(folder / "corpus" / "card.json")
     study = folder / "study.yaml"
@@ -240,7 +249,16 @@ def open_run(folder: Path) -> Run:
             schema.name: pl.scan_parquet(path).select(pl.len()).collect().item() for schema, path in found.items()
         },
         left=cells_left(folder),
+        outdated=[schema.name for schema in outdated],
     )
+
+
+def _of_another_version(path: Path, schema: TableSchema) -> bool:
+    """Whether the file is a table with other columns than ``schema``; a damaged one is not: `read_table` says so."""
+    try:
+        return set(pl.read_parquet_schema(path)) != set(schema.dtypes)
+    except (pl.exceptions.PolarsError, OSError):
+        return False
 
 
 def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ def _summary(run: Run) -> Content:
         {
             "claims": claims_of(run),
             "left": Counter(name.split("/")[0] for name in run.left),
+            "outdated": run.outdated,
             "unfinished": unfinished(run.tables["evidence"]) if run.evidence is not None else [],
             "confidence": percent(run.confidence, 0),
             "negligible": run.negligible,

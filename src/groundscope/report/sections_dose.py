@@ -8,7 +8,7 @@ from groundscope.corpus.ablation import Arm
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import Linear, lines_figure
 from groundscope.report.findings import FORWARD
-from groundscope.report.numbers import interval, listing, nats, percent
+from groundscope.report.numbers import interval, listing, nats, percent, whole
 from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end
 
@@ -27,27 +27,27 @@ class _Line(NamedTuple):
 
 ARMS = {
     Arm.COOCCURRING: _Line(
-        "solid", "Solid", "co-occurring removed", "", "that share of the co-occurring chunks was removed."
+        "solid", "Solid", "cooccurring: removed", "", "that share of the co-occurring chunks was removed."
     ),
     Arm.SEPARATED: _Line(
         "dashdot",
         "Dash-dotted",
-        "scene words exchanged",
+        "separated: exchanged",
         "where they stayed with their scene’s words exchanged",
         "the same chunks stayed, with their scene’s words exchanged among them, so that no text is lost and no word "
-        "becomes rarer; what that line loses is co-occurrence alone.",
+        "becomes rarer; scenes then stand beside talk of other things, which can teach that what is shown is not said.",
     ),
     Arm.RANDOM: _Line(
         "dash",
         "Dashed",
-        "as many of all",
+        "random: as many of all",
         "where as many of all chunks were removed",
-        "as many chunks were removed, drawn from all; what that line loses is the loss of text.",
+        "as many chunks were removed, drawn from all, so that co-occurring ones stay the same part of what is read.",
     ),
     Arm.CONTROL: _Line(
         "dot",
         "Dotted",
-        "as many others",
+        "control: as many others",
         "where as many others were removed",
         "as many of the other chunks were removed. The co-occurring ones become a larger part of what is read there, "
         "which can lift that line above where nothing was removed.",
@@ -69,18 +69,24 @@ def _dose(run: Run) -> Content | None:
         percents.alias("percent"),
         pl.col("arm").alias("kind"),
         pl.when(percents == 0).then(pl.lit("nothing")).otherwise(done).alias("done"),
-        pl.format("{}, {} %, {} chunks left", done, percents, "chunks_left").alias("text"),
     )
-    axis = Linear("co-occurring chunks removed (%)", tuple(rows["percent"].unique().sort()))
+    rows = rows.with_columns(pl.Series("text", [_hover(row) for row in rows.iter_rows(named=True)], pl.String))
+    axis = Linear("dose (% of the co-occurring chunks)", tuple(rows["percent"].unique().sort()))
     told = rows.filter(direction=FORWARD).sort("arch", place, "percent")
     return Content(
         {
             "reading": _reading(last, lines),
             "rows": told.filter((pl.col("percent") > 0) | (pl.col("arm") == pl.first("arm").over("arch"))).to_dicts(),
-            "lines": list(lines.values()),
+            "lines": list(lines.items()),
         },
         {"dose": lines_figure(rows, "percent", axis, run.marks, {arm: line.dash for arm, line in lines.items()})},
     )
+
+
+def _hover(row: dict) -> str:
+    """What was done to get a point of the figure, and what text that left."""
+    dose = f"{row['done']}, {row['percent']} %" if row["percent"] else row["done"]
+    return f"{dose}<br>{whole(row['chunks_left'])} chunks, {whole(row['cooccurring_left'])} of them co-occurring"
 
 
 def _reading(last: pl.DataFrame, lines: dict[str, _Line]) -> str:
