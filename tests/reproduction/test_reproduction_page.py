@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from groundscope.cli import main
@@ -59,6 +60,35 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
     text = write_reproduction(tmp_path / "deep" / "er" / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
     assert "lstm-4/tables/gain.parquet cannot be read as Parquet" in text
     assert "agrees in direction" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("resolved.json", "[1, 2]", "resolved.json should hold a JSON object"),
+        ("resolved.json", '{"models": 3}', "resolved.json does not hold the settings of a study"),
+        ("resolved.json", '{"models": {"transformer-12": {}}}', "resolved.json does not hold the settings of a study"),
+        ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
+        ("corpus/card.json", '{"a": 1}', "agrees in direction"),
+        ("provenance.json", "[]", "agrees in direction"),
+    ],
+)
+def test_files_that_hold_something_else_are_told(name: str, content: str, said: str, tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text(content, encoding="utf-8")
+    assert said in write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+
+
+def test_a_table_of_another_version_is_told_by_what_it_lacks(tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    table = run / "tables" / "gain.parquet"
+    old = pl.read_parquet(table).drop("p_scene", "seen_env")
+    table.unlink()
+    old.write_parquet(table)
+    text = write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+    assert "gain.parquet lacks p_scene, seen_env: another version of groundscope wrote it" in text
+    assert "agrees in direction" in text  # what the other tables say
 
 
 def test_the_page_says_where_its_numbers_come_from(tmp_path: Path, planted):
