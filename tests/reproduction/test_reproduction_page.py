@@ -115,6 +115,18 @@ def test_the_command_refuses_what_it_would_not_heed(capsys: pytest.CaptureFixtur
         assert said in capsys.readouterr().err
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setattr("groundscope.reproduction.run.run_experiment", lambda *_: pytest.fail("it was run"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for place, why in ((tmp_path, "is a folder"), (tmp_path / "file" / "deep" / "page.html", "cannot be written")):
+        with pytest.raises(SystemExit) as done:
+            main(["reproduce", "lstm-4", "--page", str(place), "--studies", str(STUDIES), "--quiet"])
+        assert done.value.code == 2
+        assert why in capsys.readouterr().err
+
+
 def test_an_experiment_is_run_before_the_page_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     called = []
     monkeypatch.setattr("groundscope.reproduction.run.run_experiment", lambda *_: called.append("run"))

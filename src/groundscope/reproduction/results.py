@@ -1,5 +1,6 @@
 """What a run of an experiment has measured, ready to be asked: its tables, and its steps beside the authors'."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,9 +60,13 @@ class Results:
     @cached_property
     def steps(self) -> int | None:
         """How many steps the study trains for."""
-        models = self.resolved.get("models", {})
-        own = next((model.get("training", {}).get("steps") for model in models.values()), None)
-        return own or self.resolved.get("training", {}).get("steps")
+        return self.steps_of(self.resolved)
+
+    @staticmethod
+    def steps_of(study: Mapping[str, Any]) -> int | None:
+        """Return for how many steps a study's settings train, its first model's where models differ."""
+        own = next((model.get("training", {}).get("steps") for model in study.get("models", {}).values()), None)
+        return own or study.get("training", {}).get("steps")
 
     @cached_property
     def card(self) -> dict[str, Any]:
