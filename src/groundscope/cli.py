@@ -142,6 +142,10 @@ def reproduce(
 
     if name is None and (overrides or out):
         raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
+    if page:
+        from groundscope.report.reproduction import check_place
+
+        check_place(page)
     if name is None and page is None:
         from groundscope.reproduction.rate import measured_rate, recorded_rate
 

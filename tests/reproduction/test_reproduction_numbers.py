@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from groundscope.behaviour.measure import GAIN
+from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.comparison import compare
 from groundscope.reproduction.experiments import experiment, run_folder
 from groundscope.reproduction.measured import Answer, answer
@@ -182,6 +184,39 @@ def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted):
     assert gain is Verdict.SIZE  # an interval over words
 
 
+def test_the_layer_of_the_largest_step_has_an_interval_over_words_and_seeds(tmp_path: Path, planted):
+    """One plain step is told; of two steps alike, that no seed has the paper's by chance refutes nothing."""
+    folder = planted(tmp_path / "run")
+    (_, _, plain) = answer(Results(folder), QUANTITIES["lens-largest-step"]).points
+    assert plain
+    assert (plain.value, plain.low, plain.high) == (8, 8, 8)
+    assert "by seed 8, 8" in plain.note
+    table = read_table(folder / "tables/lens.parquet", LENS)
+    noise = np.random.default_rng(1).normal(0, 0.3, len(table))
+    level = table.with_columns(surprisal_nats=7 - 0.02 * pl.col("layer") + pl.Series(noise))
+    write_table(folder / "tables/lens.parquet", level, LENS)
+    unsure = answer(Results(folder), QUANTITIES["lens-largest-step"])
+    assert verdicts(QUANTITIES["lens-largest-step"], unsure, paper_size=False)[-1] is Verdict.UNCLEAR
+    apart = table.with_columns(surprisal_nats=7 - (pl.col("layer") >= 4).cast(pl.Float64) + 0.01 * pl.Series(noise))
+    write_table(folder / "tables/lens.parquet", apart, LENS)
+    elsewhere = answer(Results(folder), QUANTITIES["lens-largest-step"])
+    assert elsewhere.points[-1]
+    assert elsewhere.points[-1].value == 4
+    assert verdicts(QUANTITIES["lens-largest-step"], elsewhere, paper_size=False)[-1] is Verdict.DIFFERS
+
+
+def test_only_rising_and_small_are_judged_as_such():
+    """The LSTM's R² falls nowhere, and its G is small: neither is met by a Transformer's course."""
+    course = [number(0.05, 0.0, 0.1), number(0.5, 0.4, 0.6)]
+    only_rises = QUANTITIES["lstm-r2"]
+    assert verdicts(only_rises, Answer([*course], None), paper_size=False) == [Verdict.DIRECTION] * 2
+    assert verdicts(only_rises, Answer([*course], tested=True), paper_size=False) == [Verdict.DIFFERS] * 2
+    ours = {3.0: Verdict.DIFFERS, 1.0: Verdict.DIRECTION, 0.01: Verdict.UNCLEAR}
+    for value, verdict in ours.items():
+        found = Answer([number(value, value - 0.02, value + 0.02)])
+        assert verdicts(QUANTITIES["lstm-gain"], found, paper_size=False) == [verdict]
+
+
 def test_drops_between_layers_are_read(results: Results):
     assert values(results, "lens-drop") == [pytest.approx(0.51), None, pytest.approx(1.01)]
     assert values(results, "lens-no-drop-yet") == [pytest.approx(0.26)]
@@ -267,6 +302,9 @@ def test_a_corpus_built_before_is_known_by_its_card():
     for provenance in (by_study, by_command):
         assert are_the_papers(run, {"options": theirs["chunks"], "provenance": provenance}, study)
         assert not are_the_papers(run, {"options": theirs["chunks"] | {"length": 256}, "provenance": provenance}, study)
+        a_part = {"options": theirs["chunks"], "provenance": provenance, "vocabulary_size": 5_720}
+        assert not are_the_papers(run, a_part, study)
+        assert are_the_papers(run, a_part | {"vocabulary_size": 80_731}, study)
     assert not are_the_papers(run, {}, study)
 
 

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from groundscope.cli import main
@@ -61,6 +62,35 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
     assert "agrees in direction" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("resolved.json", "[1, 2]", "resolved.json should hold a JSON object"),
+        ("resolved.json", '{"models": 3}', "resolved.json does not hold the settings of a study"),
+        ("resolved.json", '{"models": {"transformer-12": {}}}', "resolved.json does not hold the settings of a study"),
+        ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
+        ("corpus/card.json", '{"a": 1}', "agrees in direction"),
+        ("provenance.json", "[]", "agrees in direction"),
+    ],
+)
+def test_files_that_hold_something_else_are_told(name: str, content: str, said: str, tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text(content, encoding="utf-8")
+    assert said in write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+
+
+def test_a_table_of_another_version_is_told_by_what_it_lacks(tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    table = run / "tables" / "gain.parquet"
+    old = pl.read_parquet(table).drop("p_scene", "seen_env")
+    table.unlink()
+    old.write_parquet(table)
+    text = write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+    assert "gain.parquet lacks p_scene, seen_env: another version of groundscope wrote it" in text
+    assert "agrees in direction" in text  # what the other tables say
+
+
 def test_the_page_says_where_its_numbers_come_from(tmp_path: Path, planted):
     run = planted(run_folder(tmp_path, "paper", "transformer-12"))
     machine = {"processor": "a processor", "accelerator": "none"}
@@ -83,6 +113,18 @@ def test_the_command_refuses_what_it_would_not_heed(capsys: pytest.CaptureFixtur
             main(["reproduce", *asked, *where])
         assert refused.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setattr("groundscope.reproduction.run.run_experiment", lambda *_: pytest.fail("it was run"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for place, why in ((tmp_path, "is a folder"), (tmp_path / "file" / "deep" / "page.html", "cannot be written")):
+        with pytest.raises(SystemExit) as done:
+            main(["reproduce", "lstm-4", "--page", str(place), "--studies", str(STUDIES), "--quiet"])
+        assert done.value.code == 2
+        assert why in capsys.readouterr().err
 
 
 def test_an_experiment_is_run_before_the_page_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

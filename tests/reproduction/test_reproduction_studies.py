@@ -1,14 +1,16 @@
 """The paper's study files: settings, what a scale replaces, what is reused, what it costs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from groundscope.errors import StudyError
+from groundscope.files import write_json
 from groundscope.report.page import write_page
 from groundscope.reproduction.cost import AUTHORS_VOCABULARY, cost, trainings
 from groundscope.reproduction.experiments import experiment, experiments, run_folder, scale_overrides, scales
-from groundscope.reproduction.listing import lines, listed
+from groundscope.reproduction.listing import lines, listed, status
 from groundscope.reproduction.published import paper
 from groundscope.reproduction.rate import REFERENCE
 from groundscope.study.cell import Record
@@ -117,6 +119,24 @@ def test_costs_are_those_of_the_papers_model(tmp_path: Path):
     assert whole.disk_bytes > 5 * 43 * 4 * first.parameters
     ablated = cost(experiment("ablation", STUDIES).study(), tmp_path)
     assert ablated.trainings == 5 * (1 + 2 * 5)
+
+
+def test_the_list_tells_where_a_training_goes_on_and_what_was_asked_for_instead(
+    tmp_path: Path, planted, monkeypatch: pytest.MonkeyPatch
+):
+    study = experiment("transformer-12", STUDIES).study()
+    short = planted(tmp_path / "short")
+    assert status(short, study) == "tables only (1,000 steps in place of 20,000)"
+    one_seed = study.model_dump(mode="json") | {"seeds": [42]}
+    write_json(short / "resolved.json", one_seed)
+    assert status(short, study) == "tables only (1 of 5 seeds)"
+    run, name = tmp_path / "run", "train/transformer-12/seed-42"
+    for step in (9_000, 9_500):
+        (run / name / "state" / f"step-{step:08d}").mkdir(parents=True)
+    Record("code", "settings", {}).save(run, name)
+    card = SimpleNamespace(training=SimpleNamespace(steps=20_000))
+    monkeypatch.setattr("groundscope.reproduction.listing.read_run", lambda _: card)
+    assert status(run, study) == "0 of 1 cells done, 1 begun (seed-42 goes on from step 9,500 of 20,000)"
 
 
 def test_the_list_names_cost_and_status(tmp_path: Path, planted):

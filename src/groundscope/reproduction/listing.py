@@ -1,17 +1,23 @@
 """The experiments of the paper as a list for people: what each costs, and how far its run is."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundscope.errors import GroundscopeError
 from groundscope.reproduction.cost import Cost, cost
 from groundscope.reproduction.experiments import experiments, run_folder
 from groundscope.reproduction.published import Paper, Title
 from groundscope.reproduction.rate import Rate
 from groundscope.reproduction.results import Results
 from groundscope.reproduction.reuse import runs_below
+from groundscope.reproduction.run_files import resolved_of
+from groundscope.study.cell import catalogue
+from groundscope.study.config import Study
 from groundscope.study.runs import cells_done
 from groundscope.training.memory import size
+from groundscope.training.run import read_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +38,47 @@ def listed(paper: Paper, studies: Path, runs: Path, scale: str) -> list[Listed]:
     for name, title in paper.experiments.items():
         run = run_folder(runs, scale, name)
         if name in known:
-            found.append(Listed(name, title, cost(known[name].study(scale), run, others), status(run)))
+            study = known[name].study(scale)
+            found.append(Listed(name, title, cost(study, run, others), status(run, study)))
         else:
             found.append(Listed(name, title, None, f"there is no {studies}/{name}.yaml"))
     return found
 
 
-def status(run: Path) -> str:
-    """Say how far a run is."""
+def status(run: Path, study: Study) -> str:
+    """Say how far a run of ``study`` is: cells, the steps of a training that waits, and what was asked for instead."""
     done, begun, planned = cells_done(run)
     if not planned:
-        return "tables only" if Results(run).there else "not run"
+        return f"tables only{_otherwise(run, study)}" if Results(run).there else "not run"
     if done == planned:
-        return "done"
-    return f"{done} of {planned} cells done{f', {begun} begun' if begun else ''}"
+        return f"done{_otherwise(run, study)}"
+    waits = "; ".join(_waiting(run))
+    return f"{done} of {planned} cells done{f', {begun} begun' if begun else ''}{f' ({waits})' if waits else ''}"
+
+
+def _waiting(run: Path) -> Iterator[str]:
+    """How far each training is that was begun and is not finished, by the newest state from which it goes on."""
+    for name, record in sorted(catalogue(run).items()):
+        if record.finished or "train" not in name.split("/"):
+            continue
+        with suppress(GroundscopeError):
+            steps = read_run(run / name).training.steps
+            states = [int(state.name.split("-")[-1]) for state in (run / name / "state").glob("step-????????")]
+            yield f"{name.split('/')[-1]} goes on from step {max(states, default=0):,} of {steps:,}"
+
+
+def _otherwise(run: Path, study: Study) -> str:
+    """Which seeds and steps a run had, where they are not those of the study at this scale."""
+    with suppress(GroundscopeError):
+        resolved, asked = resolved_of(run), Results.steps_of(study.model_dump(mode="json"))
+        seeds, steps = resolved.get("seeds"), Results.steps_of(resolved)
+        said = []
+        if seeds is not None and set(study.seeds) - set(seeds):
+            said.append(f"{len(set(study.seeds) & set(seeds))} of {len(study.seeds)} seeds")
+        if steps is not None and steps != asked:
+            said.append(f"{steps:,} steps in place of {asked:,}")
+        return f" ({', '.join(said)})" if said else ""
+    return ""
 
 
 def lines(rows: list[Listed], scale: str, rate: Rate) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Our numbers for the published ones: one reader per kind of measure, from tables of a run to values at points."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT
@@ -16,6 +18,8 @@ from groundscope.reproduction.no_effect import at_checkpoints
 from groundscope.reproduction.no_effect import verdict as no_effect_verdict
 from groundscope.reproduction.published import Quantity
 from groundscope.reproduction.results import Measured, Results, difference, over_seeds, over_words_and_seeds
+from groundscope.statistics.replicates import TwoWayWeights
+from groundscope.statistics.resampling import generator, percentile_interval
 
 FORWARD = "env2lan"
 AGAINST = "random"
@@ -26,6 +30,10 @@ MIDDLE = (6, 7, 8)
 """Layers 7 to 9 of the paper, counted from 0."""
 RISEN = 0.1
 """Saliency has begun to rise where it has gone this part of the way from its first to its highest value."""
+
+
+RESAMPLES = 2000
+"""Of words and seeds, for which layer lowers surprisal most."""
 
 
 class Answer(NamedTuple):
@@ -176,31 +184,32 @@ def _lens_step(results: Results, quantity: Quantity) -> Answer:
     table = _reading(results)
     if table is None:
         return _nothing(quantity)
-    found: list[Measured | None] = []
-    for point in quantity.points:
-        step = results.step_for(point.step, quantity.steps, table)
-        if step is None:
-            found.append(None)
-            continue
-        by_layer = (
-            table.filter(pl.col("step").eq_missing(step))
-            .group_by("seed", "layer")
-            .agg(pl.col("surprisal_nats").mean())
-            .pivot(on="seed", index="layer", values="surprisal_nats")
-            .sort("layer")
-        )
-        surprisal = by_layer.drop("layer").to_numpy()
-        if len(surprisal) < 4:  # nothing behind layer 2
-            return _nothing(quantity)
-        lowered = -np.diff(surprisal, axis=0)[2:]  # from layer 2 to layer 3 on
-        largest = 3 + lowered.argmax(axis=0)
-        of_all = 3 + int(lowered.mean(axis=1).argmax())
-        several = len(largest) > 1
-        reach = (float(largest.min()), float(largest.max())) if several else (None, None)
-        found.append(
-            Measured(float(of_all), *reach, step, len(largest), "brackets: lowest and highest of the seeds" * several)
-        )
-    return Answer(found)
+    steps = [results.step_for(point.step, quantity.steps, table) for point in quantity.points]
+    return Answer([_largest_step(table.filter(pl.col("step").eq_missing(step)), step) for step in steps])
+
+
+def _largest_step(rows: pl.DataFrame, step: int | None) -> Measured | None:
+    """The layer behind layer 2 that lowers the mean surprisal most, with its interval over words and seeds."""
+    layers = rows["layer"].unique().sort().to_list()
+    if len(layers) < 4:  # nothing behind layer 2
+        return None
+    seeds = rows["seed"].unique().sort().to_list()
+    wide = (
+        rows.pivot(on="layer", index=("word", "seed"), values="surprisal_nats", aggregate_function="mean")
+        .filter(pl.len().over("word") == len(seeds))
+        .sort("seed", "word")
+        .select("seed", *map(str, layers))
+    )
+    if wide.is_empty():
+        return None
+    lowered: list[Float[np.ndarray, "word layer"]] = [
+        -np.diff(wide.filter(seed=seed).drop("seed").to_numpy(), axis=1)[:, 2:] for seed in seeds
+    ]
+    weights = TwoWayWeights.draw(len(lowered[0]), len(seeds), RESAMPLES, generator(0, "largest step of a lens"))
+    resampled = weights.replicate([partial(np.dot, b=of_seed) for of_seed in lowered])
+    low, high = percentile_interval(3.0 + resampled.draws.argmax(axis=1)[:, None])
+    note = f"by seed {', '.join(str(3 + of_seed.mean(axis=0).argmax()) for of_seed in lowered)}"
+    return Measured(3.0 + int(resampled.estimate.argmax()), float(low[0]), float(high[0]), step, len(seeds), note)
 
 
 def _reading(results: Results) -> pl.DataFrame | None:

@@ -1,13 +1,17 @@
 """Where a run's numbers come from: command, corpus, versions and hashes, as far as its folder says."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundscope.errors import GroundscopeError
-from groundscope.files import read_json, sha256_file, sha256_json
+from groundscope.files import sha256_file, sha256_json
+from groundscope.reproduction.run_files import card_of, object_in, resolved_of
+
+FACTS = {"files", "utterances", "chunks", "chunk_length", "vocabulary_size", "share_env", "share_cooccurring"}
+"""What is told of a corpus, as its card calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,8 @@ def origin(run: Path) -> Origin | None:
     tables = sorted((run / "tables").glob("*.parquet"))
     if not tables:
         return None
-    provenance, resolved, card = (
-        _json(run / name) for name in ("provenance.json", "resolved.json", "corpus/card.json")
-    )
+    provenance = _said(lambda folder: object_in(folder / "provenance.json"), run)
+    resolved, card = _said(resolved_of, run), _said(card_of, run)
     contents = hashlib.sha256("".join(f"{table.name} {sha256_file(table)}\n" for table in tables).encode()).hexdigest()
     hashes = {
         "corpus": card.get("content_hash"),
@@ -43,7 +46,7 @@ def origin(run: Path) -> Origin | None:
 
 
 def _corpus(card: Mapping[str, Any]) -> str:
-    if not card:
+    if not FACTS.issubset(card):
         return ""
     return (
         f"{card['files']:,} files, {card['utterances']:,} utterances, {card['chunks']:,} chunks of "
@@ -61,8 +64,9 @@ def _made_by(provenance: Mapping[str, Any]) -> str:
     return ", ".join([*packages, *(part for part in (where, started) if part)])
 
 
-def _json(file: Path) -> Mapping[str, Any]:
+def _said(read: Callable[[Path], Mapping[str, Any]], run: Path) -> Mapping[str, Any]:
+    """What a run says of itself; nothing where that cannot be read, since its numbers can be."""
     try:
-        return read_json(file) if file.is_file() else {}
+        return read(run)
     except GroundscopeError:
         return {}

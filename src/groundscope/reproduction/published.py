@@ -30,7 +30,7 @@ class Direction(StrEnum):
     POSITIVE = "positive"
     """Above zero at each point."""
     RISES = "rises"
-    """Higher at the last point than at the first."""
+    """Higher at the last point than at the first; of R², without the fall that `RISES_THEN_FALLS` tests."""
     FALLS = "falls"
     """Lower at the last point than at the first."""
     WITHIN = "within"

@@ -1,5 +1,6 @@
 """What a run of an experiment has measured, ready to be asked: its tables, and its steps beside the authors'."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from groundscope.behaviour.conclusions import CONCLUSIONS, conclusions
 from groundscope.behaviour.generalisation import REPLICATION, replication
 from groundscope.behaviour.measure import GAIN
-from groundscope.files import read_json
+from groundscope.errors import TableError
+from groundscope.reproduction.run_files import card_of, resolved_of
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
 from groundscope.tables import TableSchema, read_table
@@ -48,8 +50,7 @@ class Results:
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The settings of the study as it was run; empty where nothing was finished."""
-        file = self.folder / "resolved.json"
-        return read_json(file) if file.is_file() else {}
+        return resolved_of(self.folder)
 
     @property
     def there(self) -> bool:
@@ -59,21 +60,28 @@ class Results:
     @cached_property
     def steps(self) -> int | None:
         """How many steps the study trains for."""
-        models = self.resolved.get("models", {})
-        own = next((model.get("training", {}).get("steps") for model in models.values()), None)
-        return own or self.resolved.get("training", {}).get("steps")
+        return self.steps_of(self.resolved)
+
+    @staticmethod
+    def steps_of(study: Mapping[str, Any]) -> int | None:
+        """Return for how many steps a study's settings train, its first model's where models differ."""
+        own = next((model.get("training", {}).get("steps") for model in study.get("models", {}).values()), None)
+        return own or study.get("training", {}).get("steps")
 
     @cached_property
     def card(self) -> dict[str, Any]:
         """The card of the corpus; empty where the run does not hold it."""
-        file = self.folder / "corpus" / "card.json"
-        return read_json(file) if file.is_file() else {}
+        return card_of(self.folder)
 
     def table(self, schema: TableSchema) -> pl.DataFrame | None:
-        """Read a table, of one model: the first of the study file of those whose names end as asked."""
+        """Read a table, of one model: the first of the study file of those whose names end as asked.
+
+        Raises TableError for a table that cannot be read or has not the columns of this version.
+        """
         path = self.folder / "tables" / f"{schema.name}.parquet"
         if not path.is_file():
             return None
+        _check_columns(path, schema)
         table = read_table(path, schema).filter(pl.col("arch").str.ends_with(self.model))
         found = table["arch"].unique(maintain_order=True).to_list()
         first = next((name for name in self.resolved.get("models", {}) if name in found), next(iter(found), None))
@@ -124,6 +132,19 @@ class Results:
     @property
     def _statistics(self) -> dict[str, Any]:
         return self.resolved.get("statistics", {})
+
+
+def _check_columns(path: Path, schema: TableSchema) -> None:
+    """Refuse a table that another version has written, by what it lacks and not by all that it should have."""
+    try:
+        found = set(pl.read_parquet_schema(path))
+    except (pl.exceptions.PolarsError, OSError):
+        return  # `read_table` says what is wrong
+    if lacking := [name for name in schema.dtypes if name not in found]:
+        raise TableError(
+            f"{path} lacks {', '.join(lacking)}: another version of groundscope wrote it. Run the experiment again; "
+            "what is finished is not trained again where its code is the same."
+        )
 
 
 def _seeds(table: pl.DataFrame) -> pl.Expr:

@@ -2,19 +2,22 @@
 
 Steps, width and depth are not enough: surprisal depends on the vocabulary, and what is learnt in so many steps on rate,
 schedule and batch. So everything that the study file at the paper's size says of corpus, model and training has to be
-the same. Seeds, contexts and statistics are free.
+the same, and a vocabulary of CHILDES about as large as the authors'. Seeds, contexts and statistics are free.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from groundscope.reproduction.cost import AUTHORS_VOCABULARY
 from groundscope.study.cells.corpus import PATHS
-from groundscope.study.config import Study
+from groundscope.study.config import ChatSource, Study
 
 LEARNING = ("steps", "learning_rate", "schedule", "warmup_steps", "weight_decay", "betas", "eps", "clip")
 """Training settings that results depend on; the others change speed, memory or what is kept."""
 BATCHES = range(8, 17)
 """Batch sizes that the authors may have used."""
+NEAR = 0.25
+"""How far from the authors', as a share of it, a vocabulary of CHILDES may lie: a part of the corpus is not theirs."""
 SECTIONS = {"chat": "chat", "visdial": "dialogue", "jsonl": "jsonl"}
 """The section of a source that `groundscope corpus` writes down by itself."""
 
@@ -28,10 +31,19 @@ def are_the_papers(resolved: Mapping[str, Any], card: Mapping[str, Any], study: 
     asked = [_learning(theirs, model) for model in theirs["models"].values()]
     return (
         _corpus(resolved["corpus"], card) == _corpus(theirs["corpus"], {})
+        and _is_whole(card, study)
         and [_shape(model) for model in resolved["models"].values()] == list(map(_shape, theirs["models"].values()))
         and mine == asked
         and all(_training(resolved, model).get("batch_size") in BATCHES for model in resolved["models"].values())
     )
+
+
+def _is_whole(card: Mapping[str, Any], study: Study) -> bool:
+    """Whether the vocabulary is about the authors', where they tell theirs and the card tells ours."""
+    entries = card.get("vocabulary_size")
+    if entries is None or not isinstance(study.corpus, ChatSource):
+        return True
+    return abs(entries / AUTHORS_VOCABULARY - 1) <= NEAR
 
 
 def _training(study: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,16 +22,17 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s corpus options, model and training, and ours lies within 10 % "
+        "the direction agrees, the run has the paper’s corpus options, model and training (and a vocabulary of CHILDES "
+        "within a quarter of the authors’), and ours lies within 10 % "
         "of the published number (25 % where that was read off a figure; the margin where the heading names one), or "
         "within twice as much and the published number in our interval"
     ),
     Verdict.DIRECTION: (
         "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
         "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
-        "overlap), or the test named. No effect is one verdict on all checkpoints of the table: at each of them the "
-        "change is shown to be smaller than negligible (all must be, so that no correction is needed). A run at "
-        "reduced size is never said to agree in size"
+        "overlap, and no fall after a rise that its test finds), or the test named. No effect is one verdict on all "
+        "checkpoints of the table: at each of them the change is shown to be smaller than negligible (all must be, so "
+        "that no correction is needed). A run at reduced size is never said to agree in size"
     ),
     Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide or lacks data",
     Verdict.DIFFERS: (
@@ -79,7 +80,7 @@ def _direction(quantity: Quantity, answer: Answer, measured: Measured) -> Verdic
         case Direction.WITHIN:
             return _within(measured, quantity)
         case Direction.RISES:
-            return _change(answer, 1)
+            return Verdict.DIFFERS if answer.tested else _change(answer, 1)  # tested: whether it falls again
         case Direction.FALLS:
             return _change(answer, -1)
 

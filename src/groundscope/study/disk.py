@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from groundscope.corpus.ablation import dose_name, doses
 from groundscope.corpus.vocabulary import Vocabulary
-from groundscope.errors import TrainingError
+from groundscope.errors import GroundscopeError, TrainingError
 from groundscope.files import read_json
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Record
@@ -42,7 +43,7 @@ def corpus_size(study: Study, run: Path) -> CorpusSize:
     if isinstance(study.corpus, BuiltSource):
         cards.append(located(study.corpus.path) / "card.json")
     for card in cards:
-        if card.is_file():
+        with suppress(GroundscopeError, KeyError, TypeError):  # damaged, or not there: what the options allow
             facts = read_json(card)
             return CorpusSize(facts["vocabulary_size"], facts["chunk_length"], True)
     chunks = getattr(study.corpus, "chunks", None)
