@@ -16,7 +16,8 @@ from groundscope.behaviour.dose_tests import FALLS, LEFT, SPECIFIC, dose_conclus
 from groundscope.behaviour.evidence import evidence
 from groundscope.behaviour.generalisation import replication
 from groundscope.behaviour.measure import GAIN
-from groundscope.corpus.ablation import Ablation, Arm
+from groundscope.corpus.ablation import Ablation
+from groundscope.corpus.arms import Arm
 
 STUDIES, WORDS, SEEDS, LEVEL = 200, 40, (1, 2, 3), 0.05
 STEPS = np.array([0, 40, 80, 160, 320, 640])

@@ -24,7 +24,8 @@ from groundscope.behaviour.generalisation import (
     replication,
 )
 from groundscope.behaviour.measure import GAIN, SURPRISAL
-from groundscope.corpus.ablation import Ablation, Arm
+from groundscope.corpus.ablation import Ablation
+from groundscope.corpus.arms import Arm
 from groundscope.errors import TableError
 
 STEPS = np.array([0, 20, 40, 80, 120, 160, 200, 300, 400, 500, 600, 800])

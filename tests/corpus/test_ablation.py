@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from groundscope.cli import main
-from groundscope.corpus.ablation import Ablation, Arm, ablate, ablate_series, doses
+from groundscope.corpus.ablation import Ablation, ablate, ablate_series, doses
+from groundscope.corpus.arms import Arm
 from groundscope.corpus.chunks import ChunkOptions, Corpus, build_corpus
 from groundscope.corpus.cooccurrence import cooccurring, cooccurring_any, forms_in_both
 from groundscope.corpus.toywords import NOUNS
@@ -191,9 +192,10 @@ def test_the_command_writes_every_dose_and_says_what_it_did(corpus, words, toget
     [
         (
             ["--remove", "50", "--arms", "seperated"],
-            "input should be 'cooccurring', 'separated', 'random' or 'control'",
+            "arms.0: input should be 'cooccurring', 'separated', 'random' or 'control' (given: 'seperated')\n",
         ),
         (["--remove", "101"], "remove.0: input should be less than or equal to 100"),
+        (["--remove", ""], "remove: give at least 1 (given: [])\n"),
         (["--remove", "half"], "remove.0: input should be a valid integer"),
         (["--remove", "50,50"], "'50' is listed twice"),
         (["--remove", "50", "--words", "dragon,horse"], "the corpus never has 'dragon<ENV>'"),
@@ -205,6 +207,6 @@ def test_the_command_refuses_in_a_line(corpus, words, options, told, tmp_path, c
     (tmp_path / "thesis.txt").write_text("years of work")
     common = ("--out", "doses", "--words", ",".join(words), "--minimum", 1)
     assert ablated(corpus, *common, *options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines(keepends=True)
     assert told in line
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

@@ -27,7 +27,8 @@ from groundscope.behaviour.generalisation import (
 )
 from groundscope.behaviour.layout import CONTEXTS
 from groundscope.behaviour.measure import GAIN, SURPRISAL
-from groundscope.corpus.ablation import Ablation, Arm
+from groundscope.corpus.ablation import Ablation
+from groundscope.corpus.arms import Arm
 from groundscope.files import write_json
 from groundscope.report.findings import Verdict
 from groundscope.report.findings_behaviour import ablation_claims

@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from groundscope.behaviour.evidence import Course
 from groundscope.behaviour.generalisation import courses_by_seed
-from groundscope.corpus.ablation import Ablation, Arm
+from groundscope.corpus.ablation import Ablation
+from groundscope.corpus.arms import Arm
 from groundscope.statistics.average import average
 from groundscope.statistics.corrections import LEVEL, holm_within
 from groundscope.tables import Column, TableSchema

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from groundscope.behaviour.mismatch import Mismatch
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.words import Kind
-from groundscope.corpus.ablation import Arm
+from groundscope.corpus.arms import Arm
 from groundscope.record import Record
 from groundscope.trajectory.at import AT, At
 

@@ -5,13 +5,13 @@ What remains of grounding in a model trained on such a corpus did not come from 
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int
 from pydantic import Field
 
+from groundscope.corpus.arms import Arm
 from groundscope.corpus.chunks import Corpus, refuse_to_replace
 from groundscope.corpus.cooccurrence import cooccurring_any
 from groundscope.corpus.derived import write_derived
@@ -19,24 +19,6 @@ from groundscope.corpus.separation import separated
 from groundscope.errors import CorpusError
 from groundscope.record import Record
 from groundscope.statistics.resampling import generator
-
-
-class Arm(StrEnum):
-    """What is done to a corpus."""
-
-    COOCCURRING = "cooccurring"
-    """Chunks are removed that hold one of the words in the scene and in speech; the paper's ablation."""
-    SEPARATED = "separated"
-    """The same chunks stay, with their scenes' words exchanged: no text is lost, no word becomes rarer."""
-    RANDOM = "random"
-    """As many chunks are removed, drawn from all: the same loss of text, the share of co-occurring ones kept."""
-    CONTROL = "control"
-    """As many of the other chunks are removed: no co-occurring one is lost, and their share grows."""
-
-    @property
-    def takes_cooccurrence(self) -> bool:
-        """Whether the arm is about co-occurrence and not a control."""
-        return self in (Arm.COOCCURRING, Arm.SEPARATED)
 
 
 class Ablation(Record):

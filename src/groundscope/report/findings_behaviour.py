@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from groundscope.behaviour.dose_tests import FALLS, SPECIFIC
-from groundscope.corpus.ablation import Arm
+from groundscope.corpus.arms import Arm
 from groundscope.report.findings import FORWARD, NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
 from groundscope.report.numbers import (
     decimal,

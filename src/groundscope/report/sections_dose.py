@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from groundscope.corpus.ablation import Arm
+from groundscope.corpus.arms import Arm
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import Linear, lines_figure
 from groundscope.report.findings import FORWARD

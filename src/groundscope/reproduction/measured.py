@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT
-from groundscope.corpus.ablation import Arm
+from groundscope.corpus.arms import Arm
 from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS

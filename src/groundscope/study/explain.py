@@ -19,7 +19,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     A setting that may have several forms is one finding, whatever pydantic says against each of the forms.
     """
     findings: dict[Place, str] = {}
-    for finding in error.errors():
+    for finding in _of_what_was_given(error.errors()):
         choice = _choice(model, finding["loc"])
         if choice is None:
             findings[finding["loc"]] = _told(finding, model)
@@ -33,6 +33,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(findings.values())
 
 
+def _of_what_was_given(findings: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where it is so because its entries were refused, which is said already."""
+    inside = {finding["loc"][:-1] for finding in findings}
+    return [finding for finding in findings if finding["type"] != "too_short" or finding["loc"] not in inside]
+
+
 def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
     where = _dotted(finding["loc"], model)
     match finding["type"]:
@@ -42,6 +48,8 @@ def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
             return f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"
         case "model_type":
             message = "give its settings, as key: value"
+        case "too_short":
+            message = f"give at least {finding.get('ctx', {}).get('min_length', 1)}"
         case _:
             message = finding["msg"].removeprefix("Value error, ")
     given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"

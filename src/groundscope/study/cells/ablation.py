@@ -15,7 +15,8 @@ import polars as pl
 from groundscope.behaviour.dose import DOSE, dose
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, dose_conclusions
 from groundscope.behaviour.options import AblationStudy
-from groundscope.corpus.ablation import Ablation, Arm, ablate, dose_name, doses
+from groundscope.corpus.ablation import Ablation, ablate, dose_name, doses
+from groundscope.corpus.arms import Arm
 from groundscope.corpus.chunks import Corpus
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
