@@ -72,7 +72,7 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
     """
     refuse_to_replace(out)
     together = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
-    which = _chosen(together, share, arm, seed)
+    cooccurring, which = int(together.sum()), _chosen(together, share, arm, seed)
     kept, chunks, exchanged = np.ones(len(together), dtype=bool), corpus.chunks, 0
     if arm is Arm.SEPARATED:
         rng = generator(seed, "ablation separated")
@@ -85,8 +85,18 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
             f"All {len(kept):,} chunks of {corpus.path} are co-occurring ones, so removing {share:.0%} of them leaves "
             "nothing. Remove fewer, or name fewer words."
         )
-    before = Ablation.of_nothing(corpus, words, arm, seed)
-    left = {"removed": int((~kept).sum()), "cooccurring_left": int(together[kept].sum()), "exchanged": exchanged}
+    record = Ablation(
+        arm=arm,
+        share=share,
+        seed=seed,
+        words=tuple(words),
+        chunks=len(kept),
+        cooccurring=cooccurring,
+        removed=int((~kept).sum()),
+        cooccurring_left=int(together[kept].sum()),
+        exchanged=exchanged,
+        source=corpus.card.content_hash,
+    )
     return write_derived(
         corpus,
         out,
@@ -94,7 +104,7 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
         kept=kept,
         ids=np.arange(len(corpus.vocabulary), dtype=np.int32),
         share_cooccurring_words=float(together[kept].mean()),
-        provenance={"ablation": before.model_copy(update={"share": share, **left}).model_dump(mode="json")},
+        provenance={"ablation": record.model_dump(mode="json")},
     )
 
 

@@ -126,7 +126,8 @@ def _weigh(study: Study, run: Path, folder: Path, progress: Progress, upstream: 
         corpus = Corpus.open(run / "corpus")
         gain = gain_of_branch(study, run, upstream, "")
         options, words = _options(study), _words(study, corpus)
-        parts += [(Ablation.of_nothing(corpus, words, arm, options.seed), gain) for arm in options.arms]
+        nothing = Ablation.of_nothing(corpus, words, options.arms[0], options.seed)
+        parts += [(nothing.model_copy(update={"arm": arm}), gain) for arm in options.arms]
     weighing = study.statistics.model_dump()
     tested = dose_conclusions(parts, **study.statistics.model_dump(exclude={"resamples"}))
     return kept(folder, {DOSE: dose(parts, **weighing), DOSE_CONCLUSIONS: tested})
