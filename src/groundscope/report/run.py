@@ -37,6 +37,7 @@ from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
 from groundscope.study.runs import cells_left
+from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
 from groundscope.training.metrics import LOSS
 
@@ -201,7 +202,7 @@ class Run:
     def read(self, schema: TableSchema) -> pl.DataFrame:
         """Read one of the tables that only one section wants; empty where it is missing."""
         path = self.folder / "tables" / f"{schema.name}.parquet"
-        there = path.is_file() and not _of_another_version(path, schema)
+        there = path.is_file() and not any(other_columns(path, schema))
         return read_table(path, schema) if there else schema.frame([])
 
     @cached_property
@@ -232,7 +233,7 @@ def open_run(folder: Path) -> Run:
     resolved = _json(folder / "resolved.json")
     paths = {schema: folder / "tables" / f"{schema.name}.parquet" for schema in LINKED}
     there = {schema: path for schema, path in paths.items() if path.is_file()}
-    outdated = [schema for schema, path in there.items() if _of_another_version(path, schema)]
+    outdated = [schema for schema, path in there.items() if any(other_columns(path, schema))]
     found = {schema: path for schema, path in there.items() if schema not in outdated}
     tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
     card = _json(folder / "corpus" / "card.json")
@@ -251,14 +252,6 @@ def open_run(folder: Path) -> Run:
         left=cells_left(folder),
         outdated=[schema.name for schema in outdated],
     )
-
-
-def _of_another_version(path: Path, schema: TableSchema) -> bool:
-    """Whether the file is a table with other columns than ``schema``; a damaged one is not: `read_table` says so."""
-    try:
-        return set(pl.read_parquet_schema(path)) != set(schema.dtypes)
-    except (pl.exceptions.PolarsError, OSError):
-        return False
 
 
 def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from groundscope.errors import TableError
 from groundscope.reproduction.run_files import card_of, resolved_of
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
+from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
 
 SLACK, NEAR = 0.05, 1 / 3
@@ -136,11 +137,7 @@ class Results:
 
 def _check_columns(path: Path, schema: TableSchema) -> None:
     """Refuse a table that another version has written, by what it lacks and not by all that it should have."""
-    try:
-        found = set(pl.read_parquet_schema(path))
-    except (pl.exceptions.PolarsError, OSError):
-        return  # `read_table` says what is wrong
-    if lacking := [name for name in schema.dtypes if name not in found]:
+    if lacking := other_columns(path, schema).lacking:
         raise TableError(
             f"{path} lacks {', '.join(lacking)}: another version of groundscope wrote it. Run the experiment again; "
             "what is finished is not trained again where its code is the same."
