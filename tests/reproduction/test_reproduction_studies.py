@@ -9,7 +9,14 @@ from groundscope.errors import StudyError
 from groundscope.files import write_json
 from groundscope.report.page import write_page
 from groundscope.reproduction.cost import AUTHORS_VOCABULARY, cost, trainings
-from groundscope.reproduction.experiments import experiment, experiments, run_folder, scale_overrides, scales
+from groundscope.reproduction.experiments import (
+    at_scale,
+    experiment,
+    experiments,
+    run_folder,
+    scale_overrides,
+    scales,
+)
 from groundscope.reproduction.listing import lines, listed, status
 from groundscope.reproduction.published import paper
 from groundscope.reproduction.rate import REFERENCE
@@ -29,7 +36,8 @@ OF_TEXT = [name for name in NAMES if name != "pictures"]
 
 def test_every_experiment_has_a_study_of_its_name():
     assert sorted(NAMES) == sorted(experiments(STUDIES))
-    assert scales(STUDIES) == ("paper", "small")
+    assert scales(STUDIES) == ("paper", "small", "small-longer")
+    assert sorted(NAMES) == sorted(at_scale(STUDIES, "paper")) == sorted(at_scale(STUDIES, "small"))
 
 
 @pytest.mark.parametrize("name", OF_TEXT)
@@ -56,8 +64,42 @@ def test_a_scale_keeps_what_is_trained_and_makes_it_smaller(name: str):
     assert max(small.training_of(model).steps for model in small.models) == 1000
 
 
-@pytest.mark.parametrize("scale", ["paper", "small"])
-@pytest.mark.parametrize("name", OF_TEXT)
+def test_a_scale_may_be_like_another_and_have_fewer_experiments():
+    assert at_scale(STUDIES, "small-longer") == ("transformer-12", "transformer-4")
+    small, longer = (experiment("transformer-12", STUDIES).study(scale) for scale in ("small", "small-longer"))
+    assert longer.training.steps == 3 * small.training.steps
+    assert longer.models == small.models
+    assert longer.corpus == small.corpus
+    with pytest.raises(StudyError, match=r"does not say what 'lstm-4' is.*it has transformer-12, transformer-4"):
+        experiment("lstm-4", STUDIES).study("small-longer")
+
+
+def test_scales_that_cannot_be_read_are_named(tmp_path: Path):
+    (tmp_path / "some.yaml").write_text((STUDIES / "lstm-4.yaml").read_text())
+    written = tmp_path / "scales"
+    written.mkdir()
+    for name, text in {
+        "bare": "all: {seeds: [1]}",
+        "odd": "experiments: {some: 3}",
+        "lost": "like: nothing\nexperiments: {some: {}}",
+        "one": "like: other\nexperiments: {some: {}}",
+        "other": "like: one\nexperiments: {some: {}}",
+    }.items():
+        (written / f"{name}.yaml").write_text(text)
+    for scale, said in {
+        "bare": "should hold `all` and `experiments`",
+        "odd": "should hold `all` and `experiments`",
+        "lost": "no scale 'nothing'",
+        "one": "scales one, other are like each other",
+    }.items():
+        with pytest.raises(StudyError, match=said):
+            experiment("some", tmp_path).study(scale)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, scale) for scale in scales(STUDIES) for name in at_scale(STUDIES, scale) if name in OF_TEXT],
+)
 def test_what_an_experiment_asks_for_can_be_planned(name: str, scale: str, tmp_path: Path):
     study = experiment(name, STUDIES).study(scale)
     without_data = study.model_copy(update={"corpus": ToyWorldSource(source="toyworld")})

@@ -35,7 +35,13 @@ MARKS = {
     Verdict.NOT_RUN: "not tested",
 }
 """The verdict on a run's page that has the same colour."""
-FILTERS = {"hours": hours, "size": size, "percent": lambda share: f"{share:.0%}", "whole": whole}
+FILTERS = {
+    "hours": hours,
+    "has_numbers": lambda tallies: [position for position, tally in enumerate(tallies) if tally],
+    "size": size,
+    "percent": lambda share: f"{share:.0%}",
+    "whole": whole,
+}
 WIDTH, MARGIN = 130, 7  # pixels of the line on which published and measured numbers stand
 
 
@@ -48,7 +54,7 @@ def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
         version=__version__,
         style=Markup(asset("page.css")),
         source=published.source,
-        scales=["the paper’s size" if scale == PAPER else f"{scale} scale" for scale in sizes],
+        scales=["the paper’s size" if scale == PAPER else f"scale {scale}" for scale in sizes],
         colours=COLOURS,
         groups=[(group.title, _tallies(group, sizes), list(_blocks(group))) for group in groups],
         titles=published.experiments,
@@ -101,7 +107,7 @@ def _blocks(group: Group) -> Iterator[dict[str, Any]]:
                     "where": _where(row.point, quantity),
                     "published": published(row.point, quantity),
                     "line": _line(row, reach),
-                    "ours": [_ours(found, quantity) for found in row.ours],
+                    "ours": [found and _ours(found, quantity) for found in row.ours],
                 }
                 for row in block
             ],
@@ -147,9 +153,14 @@ def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
 
 
 def _reach(block: Sequence[Row]) -> tuple[float, float] | None:
-    """From the lowest to the highest number of a block, published and measured; None without something to compare."""
+    """From the lowest to the highest number of a block, published and measured; None without something to compare.
+
+    Steps are not drawn: a step of a shorter training is another part of it.
+    """
+    if block[0].quantity.unit == "steps":
+        return None
     stated = [value for row in block for value in (row.point.value, row.point.high) if value is not None]
-    measured = [found.measured for row in block for found in row.ours if found.measured]
+    measured = [found.measured for row in block for found in row.ours if found and found.measured]
     values = [*stated, *(bound for one in measured for bound in one.reach)]
     comparable = measured and len(stated) + len(measured) > 1
     return (min(values), max(values)) if comparable and min(values) < max(values) else None
@@ -166,7 +177,7 @@ def _line(row: Row, reach: tuple[float, float] | None) -> dict[str, Any] | None:
     stated = row.point.value
     ends = None if stated is None else (at(stated), at(row.point.high if row.point.high is not None else stated))
     ours = [
-        found.measured and (at(found.measured.value), *(at(bound) for bound in found.measured.reach))
+        found and found.measured and (at(found.measured.value), *(at(bound) for bound in found.measured.reach))
         for found in row.ours
     ]
     return {"width": WIDTH, "published": ends, "ours": ours}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError
-from groundscope.reproduction.experiments import experiments, run_folder
+from groundscope.reproduction.experiments import at_scale, experiments, run_folder
 from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Paper, Point, Quantity
 from groundscope.reproduction.results import Measured, Results
@@ -32,7 +32,8 @@ class Row:
     quantity: Quantity
     experiment: str
     point: Point
-    ours: tuple[Found, ...]
+    ours: tuple[Found | None, ...]
+    """None at a scale that does not have the experiment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +45,37 @@ class Group:
 
     def tally(self, scale: int) -> dict[Verdict, int]:
         """How many numbers have each verdict at the scale of this position."""
-        counted = Counter(row.ours[scale].verdict for row in self.rows)
+        counted = Counter(found.verdict for row in self.rows if (found := row.ours[scale]))
         return {verdict: counted[verdict] for verdict in Verdict if counted[verdict]}
 
 
 def compare(paper: Paper, studies: Path, runs: Path, scales: Sequence[str]) -> list[Group]:
     """Hold the runs below ``runs`` against the paper, at each of ``scales``; the order is that of the paper's file."""
     at_size = {name: known.study() for name, known in experiments(studies).items()}
-    rows = [row for quantity in paper.quantities for row in _rows(quantity, at_size, runs, scales)]
+    has = {scale: set(at_scale(studies, scale)) | set(paper.experiments) - set(at_size) for scale in scales}
+    places = {
+        name: [run_folder(runs, scale, name) if name in has[scale] else None for scale in scales]
+        for name in paper.experiments
+    }
+    rows = [row for quantity in paper.quantities for row in _rows(quantity, at_size, places)]
     titles = dict.fromkeys(row.quantity.group for row in rows)
     return [Group(title, tuple(row for row in rows if row.quantity.group == title)) for title in titles]
 
 
-def _rows(quantity: Quantity, at_size: Mapping[str, Study], runs: Path, scales: Sequence[str]) -> Iterator[Row]:
+def _rows(
+    quantity: Quantity, at_size: Mapping[str, Study], places: Mapping[str, Sequence[Path | None]]
+) -> Iterator[Row]:
     for name in quantity.experiments:
-        found = [Results(run_folder(runs, scale, name), quantity.model) for scale in scales]
-        by_scale = [_found(quantity, results, at_size.get(name)) for results in found]
+        by_scale = [
+            _found(quantity, Results(place, quantity.model), at_size.get(name)) if place else _nothing(quantity)
+            for place in places[name]
+        ]
         for point, *ours in zip(quantity.points, *by_scale, strict=True):
             yield Row(quantity, name, point, tuple(ours))
+
+
+def _nothing(quantity: Quantity) -> Sequence[None]:
+    return [None] * len(quantity.points)
 
 
 def _found(quantity: Quantity, results: Results, study: Study | None) -> list[Found]:

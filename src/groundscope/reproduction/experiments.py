@@ -1,7 +1,7 @@
 """The experiments of the paper: a study file each, and scales that replace settings of all of them.
 
 ``studies/paper/NAME.yaml`` is an experiment at the paper's size. ``studies/paper/scales/SCALE.yaml`` says what another
-size replaces, in the words of ``--set``: for all experiments, and for each by name.
+size replaces, in the words of ``--set``: for all its experiments, and for each by name. It may be ``like`` another.
 """
 
 import json
@@ -58,18 +58,21 @@ def scales(studies: Path = STUDIES) -> tuple[str, ...]:
     return (PAPER, *sorted(file.stem for file in (studies / "scales").glob("*.yaml")))
 
 
+def at_scale(studies: Path, scale: str) -> tuple[str, ...]:
+    """Return the names of the experiments that a scale has; raises StudyError for a scale that is none."""
+    return tuple(experiments(studies)) if scale == PAPER else tuple(_replaced(studies, scale))
+
+
 def scale_overrides(studies: Path, scale: str, name: str) -> list[str]:
     """Return what a scale replaces in a study, as ``--set`` takes it; raises StudyError for a scale that is none."""
     if scale == PAPER:
         return []
-    if scale not in scales(studies):
-        known = scales(studies)
-        raise StudyError(f"There is no scale '{scale}'; there are {', '.join(known)}.{did_you_mean(scale, known)}")
-    tree = _read(studies / "scales" / f"{scale}.yaml")
-    mine = tree.get("experiments", {}).get(name)
-    if mine is None:
-        raise StudyError(f"{studies}/scales/{scale}.yaml does not say what '{name}' is at that scale.")
-    return [f"{key}={json.dumps(value)}" for key, value in {**tree.get("all", {}), **mine}.items()]
+    replaced = _replaced(studies, scale)
+    if name not in replaced:
+        raise StudyError(
+            f"{_file(studies, scale)} does not say what '{name}' is at that scale; it has {', '.join(replaced)}."
+        )
+    return [f"{key}={json.dumps(value)}" for key, value in replaced[name].items()]
 
 
 def run_folder(runs: Path, scale: str, name: str) -> Path:
@@ -77,11 +80,28 @@ def run_folder(runs: Path, scale: str, name: str) -> Path:
     return runs / (PAPER if scale == PAPER else f"{PAPER}-{scale}") / name
 
 
+def _file(studies: Path, scale: str) -> Path:
+    return studies / "scales" / f"{scale}.yaml"
+
+
+def _replaced(studies: Path, scale: str, asked_by: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """What a scale replaces in each of its experiments: first what the scale does that it is ``like``, then its own."""
+    known = scales(studies)
+    if scale not in known[1:]:
+        raise StudyError(f"There is no scale '{scale}'; there are {', '.join(known)}.{did_you_mean(scale, known)}")
+    if scale in asked_by:
+        raise StudyError(f"The scales {', '.join(asked_by)} are like each other; one of them has to stand by itself.")
+    tree = _read(_file(studies, scale))
+    base = _replaced(studies, tree["like"], (*asked_by, scale)) if "like" in tree else {}
+    return {name: {**base.get(name, {}), **tree.get("all", {}), **own} for name, own in tree["experiments"].items()}
+
+
 def _read(file: Path) -> Mapping[str, Any]:
     try:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise StudyError(f"{file} is not valid YAML: {error}") from None
-    if not isinstance(tree, dict) or not all(isinstance(part, dict) for part in tree.get("experiments", {}).values()):
+    parts = [tree.get("all", {}), tree.get("experiments")] if isinstance(tree, dict) else [None]
+    if not all(isinstance(part, dict) for part in (*parts, *(parts[-1] or {}).values())):
         raise StudyError(f"{file} should hold `all` and `experiments`, each with settings and their values.")
     return tree

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from groundscope.errors import GroundscopeError
 from groundscope.reproduction.cost import Cost, cost
-from groundscope.reproduction.experiments import experiments, run_folder
+from groundscope.reproduction.experiments import at_scale, experiments, run_folder
 from groundscope.reproduction.published import Paper, Title
 from groundscope.reproduction.rate import Rate
 from groundscope.reproduction.results import Results
@@ -31,11 +31,13 @@ class Listed:
 
 
 def listed(paper: Paper, studies: Path, runs: Path, scale: str) -> list[Listed]:
-    """Return every experiment of the paper, in its order; raises StudyError where a study is not as it should be."""
-    known = experiments(studies)
+    """Return a scale's experiments in the paper's order; raises StudyError where a study is not as it should be."""
+    known, there = experiments(studies), at_scale(studies, scale)
     others = runs_below(runs)
     found = []
     for name, title in paper.experiments.items():
+        if name in known and name not in there:
+            continue
         run = run_folder(runs, scale, name)
         if name in known:
             study = known[name].study(scale)
