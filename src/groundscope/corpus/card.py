@@ -90,7 +90,7 @@ class CorpusCard(Record):
             ("tokens", f"{self.tokens:,} of {self.tokens_read:,} read"),
             ("  left out without ENV", f"{self.tokens_without_env:,}"),
             ("  left out at the end", f"{self.tokens_at_end:,}"),
-            *([("  removed by ablation", f"{self.tokens_removed:,}")] if self.words_left else []),
+            *([("  removed by ablation", f"{self.tokens_removed:,}")] if self.tokens_removed else []),
             *((f"  words left in {channel}", f"{n:,}") for channel, n in (self.words_left or {}).items()),
             ("chunks", f"{self.chunks:,} of {self.chunk_length:,} tokens"),
             ("  with ENV", _percent(self.share_env)),
