@@ -9,8 +9,9 @@ import pytest
 import torch
 import transformers as hf
 
-from groundscope.behaviour.picture_worlds import drawings
-from groundscope.behaviour.pictures import picture_prompts, read_pictures
+from groundscope.behaviour.picture_worlds import PictureTest, drawings
+from groundscope.behaviour.pictures import exchange_p, picture_prompts, read_pictures
+from groundscope.corpus.boxes import Box, Size
 from groundscope.errors import AnalysisError, ModelError, StudyError
 from groundscope.files import read_json, write_json
 from groundscope.mechanism.inspect_picture import inspect_picture
@@ -18,6 +19,7 @@ from groundscope.mechanism.picture_questions import PictureQuestion, ready, spok
 from groundscope.models.vision import EncoderOptions
 from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
+from groundscope.study.cells.seeing import _as_text
 from groundscope.study.cells.seeing_corpus import PictureCorpus
 from groundscope.study.encoders import ENCODERS, keep_records, load_encoders, read_record, same_encoder
 from groundscope.study.engine import run_cells
@@ -122,6 +124,24 @@ def test_the_tables_of_pictures_agree_with_those_of_text(run):
     first = text.filter(pl.col("step") == 0)
     assert first["cooccurring_chunks"].sum() == 0  # nothing was read yet
     assert text.filter(pl.col("step") == 4)["seen_env"].sum() > 0
+
+
+def test_pictures_of_tests_alone_are_no_part_of_what_training_showed():
+    def tested(word, style, instead):
+        return PictureTest(
+            name=f"{word} {style} {instead}", word=word, style=style, held_out=style == "dark", sentence="look at the",
+            size=Size(8, 8), box=Box(0, 0, 4, 4), instead=(instead,)
+        )  # fmt: skip
+
+    styles = ["bright", "dark", "pale", "bright", "pale", "bright", "pale"]
+    tests = [tested("dog", style, "cow" if style == "dark" else "cat") for style in styles]
+    tests += [tested("cat", style, "dog") for style in ("dark", "bright", "pale")]
+    gain = np.array([0.3, 9.0, 0.1, -0.1, 0.4, 0.2, 0.5, -9.0, 0.2, 0.1])
+    readings, compared = _as_text(tests, np.ones(10), 1 + gain, ("cat", "cow", "dog"))
+    assert readings.context == [test.name for test in tests if not test.held_out]
+    assert compared.mismatches.tolist() == [[False, False, True], [False] * 3, [True, False, False]]
+    assert {*readings.p[readings.word == 2]} == {exchange_p(gain[[0, 2, 3, 4, 5, 6]])} == {3 / 64}  # one of them a tie
+    assert {*readings.p[readings.word == 0]} == {1 / 4}
 
 
 def test_the_criterion_is_that_of_boxes(run):

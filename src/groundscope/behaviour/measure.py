@@ -51,7 +51,9 @@ GAIN = TableSchema(
         Column("mismatch_nats", pl.Float64(), "surprisal with other cues; null where the rule leaves none"),
         Column("gain_nats", pl.Float64(), "grounding information gain G: mismatch minus match"),
         Column(
-            "p_scene", pl.Float64(), "exact p value of this word's G > 0, by exchanging its scene with mismatched ones"
+            "p_scene",
+            pl.Float64(),
+            "p value of this word's G > 0: by exchanging its scene with mismatched ones, exactly; pictures: by sign flips",
         ),
         Column("cooccurring_chunks", pl.Int64(), "chunks with the word in scene and speech, seen so far in training"),
         Column(

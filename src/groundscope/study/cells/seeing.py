@@ -17,7 +17,7 @@ from groundscope.behaviour.cooccurrence import Exposure, occurrences
 from groundscope.behaviour.evidence import EVIDENCE, evidence
 from groundscope.behaviour.measure import GAIN, SURPRISAL, gain_table
 from groundscope.behaviour.picture_worlds import PictureTest
-from groundscope.behaviour.pictures import PICTURES, by_word, exchange_p, pictures_table, read_pictures
+from groundscope.behaviour.pictures import PICTURES, exchange_p, pictures_table, read_pictures
 from groundscope.behaviour.prompts import Direction
 from groundscope.behaviour.readings import Comparison, Readings
 from groundscope.behaviour.words import WORDS, Word
@@ -118,18 +118,17 @@ def _as_text(
     tests: list[PictureTest], match: np.ndarray, mismatch: np.ndarray, words: tuple[str, ...]
 ) -> tuple[Readings, Comparison]:
     """Put the tests of what training showed into the form of text: one row per picture (context) and word."""
+    rows = np.array([row for row, test in enumerate(tests) if not test.held_out], dtype=np.int64)
+    shown, match, mismatch = [tests[row] for row in rows], match[rows], mismatch[rows]
     place = {word: number for number, word in enumerate(words)}
-    own = np.array([place[test.word] for test in tests])
-    p = np.ones(len(tests))
-    for _, _, chosen in by_word(tests):
-        p[chosen] = exchange_p(mismatch[chosen] - match[chosen])
+    own = np.array([place[test.word] for test in shown], dtype=np.int64)
+    p = np.empty(len(rows))
+    for word in np.unique(own):
+        p[own == word] = exchange_p((mismatch - match)[own == word])
     others = np.zeros((len(words), len(words)), dtype=bool)
-    for test in tests:
-        for other in test.instead:
-            others[place[test.word], place[other]] = True
-    names = [test.name for test in tests]
-    rows = np.flatnonzero([not test.held_out for test in tests])
-    readings = Readings([names[row] for row in rows], own[rows], match[rows], mismatch[rows], p[rows])
+    for test in shown:
+        others[place[test.word], [place[other] for other in test.instead]] = True
+    readings = Readings([test.name for test in shown], own, match, mismatch, p)
     return readings, Comparison(np.arange(len(words)), others)
 
 
