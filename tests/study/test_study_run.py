@@ -9,6 +9,7 @@ import pytest
 from groundscope.errors import StudyError
 from groundscope.progress import Progress
 from groundscope.study.load import load_study
+from groundscope.study.plan import plan
 from groundscope.study.run import describe, plan_run, run_study
 from groundscope.study.selection import Selection
 
@@ -36,6 +37,17 @@ def test_a_check_and_a_dry_run_say_what_a_run_would_refuse(tmp_path: Path) -> No
     (tmp_path / "letters/love.txt").write_text("mine")
     with pytest.raises(StudyError, match="not empty and not a run of groundscope"):
         next(plan_run(load_study(None), tmp_path / "letters", lambda run, page: page, Selection()))
+
+
+def test_a_precision_that_is_named_is_part_of_a_training() -> None:
+    def training_of(*overrides: str) -> object:
+        cells = plan(load_study(None, overrides), Path("run"), lambda run, page: page)
+        return next(cell.settings["training"] for cell in cells if cell.name == "train/lstm-4/seed-42")
+
+    plain = training_of()
+    assert plain == training_of("training.precision=auto") == training_of("training.track=json")
+    in_full, in_half = (training_of(f"models.lstm-4.training.precision={one}") for one in ("fp32", "bf16"))
+    assert plain != in_full != in_half != plain
 
 
 def test_runs_are_listed_without_what_computes() -> None:

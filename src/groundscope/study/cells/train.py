@@ -68,10 +68,11 @@ def training_cell(study: Study, run: Path, training: Training, config: TrainConf
 
 
 def settings_of(study: Study, model: str, seed: int, config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that a training's result depends on."""
+    """Return the settings that a training's result depends on, a precision among them where one is named."""
+    asked = {} if config.precision == "auto" else {"precision": config.precision}
     return {
         "model": study.models[model].model_dump(mode="json", exclude={"training"}),
-        "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)),
+        "training": config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)) | asked,
         "seed": seed,
     }
 
