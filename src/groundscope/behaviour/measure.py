@@ -53,7 +53,7 @@ GAIN = TableSchema(
         Column(
             "p_scene",
             pl.Float64(),
-            "p value of this word's G > 0: by exchanging its scene with mismatched ones, exactly; pictures: by sign flips",
+            "exact p value of this word's G > 0, by exchanging its scene with mismatched ones; pictures: by sign flips",
         ),
         Column("cooccurring_chunks", pl.Int64(), "chunks with the word in scene and speech, seen so far in training"),
         Column(
