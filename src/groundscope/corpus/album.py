@@ -53,7 +53,7 @@ class PhotographOptions(Record):
     held_out: float = Field(
         default=0.2, ge=0, lt=1, description="share of the photographs with talk that are shown in tests alone"
     )
-    seed: int = Field(default=0, description="of what is held out and what is tested")
+    seed: int = Field(default=0, ge=0, description="of what is held out and what is tested")
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> "PhotographOptions":

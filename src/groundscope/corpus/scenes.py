@@ -61,7 +61,7 @@ class SceneOptions(Record):
     thing_side: tuple[int, int] = Field(default=(34, 50), description="least and greatest length of a thing in pixels")
     remarks: int = Field(default=6, ge=1, description="exchanges about each picture")
     absent: float = Field(default=0.15, ge=0, le=1, description="share of exchanges about a thing that is not shown")
-    seed: int = Field(default=0, description="of everything")
+    seed: int = Field(default=0, ge=0, description="of everything")
 
     @model_validator(mode="after")
     def _possible(self) -> "SceneOptions":

@@ -32,7 +32,7 @@ class ToyWorldOptions(Record):
 
     documents: int = Field(default=8000, ge=1, description="Number of documents.")
     scenes: int = Field(default=6, ge=1, description="Scenes per document.")
-    seed: int = Field(default=0, description="Seed of everything: the lexicon, the scenes and the talk.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything: the lexicon, the scenes and the talk.")
     nouns: int = Field(default=110, ge=2, le=len(words.NOUNS), description="Number of different things.")
     verbs: int = Field(default=24, ge=1, le=len(words.VERBS), description="Number of different actions.")
     adjectives: int = Field(default=24, ge=1, le=len(words.ADJECTIVES), description="Number of different properties.")

@@ -42,7 +42,7 @@ class CausalOptions(Record):
 
     ablation: Ablation = Field(default=Ablation.ZERO, description="what stands in for a removed head's output")
     draws: int = Field(default=20, ge=1, description="random control sets per prompt and kind of control")
-    seed: int = Field(default=0, description="of control sets, donors, permutations and resamples")
+    seed: int = Field(default=0, ge=0, description="of control sets, donors, permutations and resamples")
     exclude: Literal["role", "any_role"] = Field(
         default="any_role",
         description="which heads a control must not hold: those of the role that is tested, or of any role",

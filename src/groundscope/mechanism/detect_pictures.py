@@ -40,7 +40,7 @@ class DetectOptions(Record):
     causal: CausalOptions = Field(
         default=CausalOptions(unit="prompt"), description="how heads are removed and compared"
     )
-    seed: int = Field(default=0, description="of the split into halves")
+    seed: int = Field(default=0, ge=0, description="of the split into halves")
 
 
 @dataclass(frozen=True, eq=False)

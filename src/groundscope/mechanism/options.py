@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from groundscope.mechanism.lens_training import LensOptions
 from groundscope.mechanism.measure import MechanismOptions
@@ -18,7 +18,7 @@ class PromptOptions(Record):
         default=300, ge=2, description="a seeded sample of so many prompts, spread evenly over words; none: all"
     )
     mismatches: int = Field(default=1, ge=0, description="other words' scenes per prompt, for G after an intervention")
-    seed: int = Field(default=0, description="of the sample of prompts, mismatches and text")
+    seed: int = Field(default=0, ge=0, description="of the sample of prompts, mismatches and text")
 
 
 class MechanismStudy(MechanismOptions):
@@ -65,3 +65,11 @@ class LensStudy(Record):
     fit_chunks: int = Field(
         default=16, ge=1, description="chunks, not trained on, on which KL to the model is measured"
     )
+
+    @model_validator(mode="after")
+    def _can_begin(self) -> "LensStudy":
+        if "linear" in self.kinds and self.linear.begin == "regression":
+            raise ValueError(
+                "linear.begin 'regression' gives a tuned lens; a linear one, with its own norm, begins at 'zero'"
+            )
+        return self

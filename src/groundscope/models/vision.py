@@ -40,7 +40,7 @@ class EncoderOptions(Record):
     name: str = Field(description="folder or repository of a ViT (DINOv2, ViT, CLIP, SigLIP, ...)")
     revision: str | None = Field(default=None, description="branch, tag or commit of a repository")
     random_weights: bool = Field(default=False, description="the control: the same architecture, nothing learned")
-    seed: int = Field(default=0, description="of random weights")
+    seed: int = Field(default=0, ge=0, description="of random weights")
     canvas: int | None = Field(
         default=None, ge=1, description="side of what the encoder sees, in pixels; none: what it was trained on"
     )

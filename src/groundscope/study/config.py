@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -43,6 +44,18 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 GIVEN_FILES = ("contexts", "acquisition")
 """Options of behaviour that name small files; a run keeps copies of them."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _named(parts: dict[str, Any]) -> dict[str, Any]:
+    for name in parts:
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"'{name}' names a folder: use letters, digits, '-', '_' and '.'")
+    return parts
+
+
+T = TypeVar("T")
+Named = Annotated[dict[str, T], AfterValidator(_named)]
+"""Parts of a study by names that become folders."""
 
 
 class ToyWorldSource(Record):
@@ -103,7 +116,7 @@ class VisdialSource(Record):
 class _Pictures(Record):
     """What all pictures have in common: frozen vision encoders see them, and each model is trained with each."""
 
-    encoders: dict[str, EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
+    encoders: Named[EncoderOptions] = Field(min_length=1, description="name -> vision encoder, or its random twin")
     length: int = Field(default=112, ge=16, description="tokens per chunk: a picture and talk about it")
     criterion: BoxCriterionOptions = Field(
         default=BOX_CRITERION,
@@ -207,7 +220,7 @@ class StatisticsOptions(Record):
         default=2000, ge=100, description="bootstrap resamples and permutations per interval or test"
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of every interval")
-    seed: int = Field(default=0, description="seed of resampling")
+    seed: Seed = Field(default=0, description="seed of resampling")
 
 
 class Study(Record):
@@ -216,7 +229,7 @@ class Study(Record):
     name: str = Field(pattern=f"^{NAME}$", description="name of the run's folder")
     description: str = Field(default="", description="shown on the page")
     corpus: CorpusSource
-    models: dict[str, ModelSettings] = Field(min_length=1, description="name -> architecture")
+    models: Named[ModelSettings] = Field(min_length=1, description="name -> architecture")
     seeds: tuple[Seed, ...] = Field(
         default=(42, 142, 242, 342, 442), min_length=1, description="initialisation and data order"
     )
@@ -236,8 +249,6 @@ class Study(Record):
     @classmethod
     def _can_be_built(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
         for name, model in models.items():
-            if not re.fullmatch(NAME, name):
-                raise ValueError(f"'{name}' names a folder: use letters, digits, '-', '_' and '.'")
             try:
                 preset(model.preset, 1000, **model.overrides)  # any vocabulary will do to see what cannot be
             except ModelError as error:
@@ -276,6 +287,11 @@ class Study(Record):
         """Refuse what would be passed over without a word."""
         if not isinstance(self.corpus, PicturesSource):
             return self
+        trainings = [f"{model}.{encoder}" for model in self.models for encoder in self.corpus.encoders]
+        if twice := next((name for name in trainings if trainings.count(name) > 1), None):
+            raise StudyError(
+                f"models, corpus.encoders: two trainings would be called '{twice}' (MODEL.ENCODER); rename one"
+            )
         mechanism, lens = self.mechanism or MechanismStudy(), self.lens or LensStudy()
         own = "words and tests are those of `corpus`"
         for section, is_own, instead in (
