@@ -1,6 +1,6 @@
 """Which words are measured: the shipped list by kind and category, and those of it that a corpus holds often enough."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -48,7 +48,9 @@ WORDS = TableSchema(
         Column("category", pl.String(), "category within the kind"),
         Column("count_env", pl.Int64(), "times the word stands in the scene's channel of the corpus"),
         Column("count_lan", pl.Int64(), "times the word stands in the speech channel of the corpus"),
-        Column("selected", pl.Boolean(), "whether both counts reach the minimum, so that the word is measured"),
+        Column(
+            "selected", pl.Boolean(), "whether the word is measured: its counts suffice, and no earlier kind has it"
+        ),
     ),
 )
 
@@ -77,14 +79,16 @@ def select_words(
     minimum: int = 100,
     choice: Choice = "listed",
     at_most: int | None = None,
+    taken: Collection[str] = (),
 ) -> tuple[Word, ...]:
     """Return the candidates that stand at least ``minimum`` times in the scene and ``minimum`` times in speech.
 
-    ``at_most`` keeps those with the largest smaller count. The paper's own choice is nouns of the MacArthur-Bates lists
-    with 100 occurrences in each form. Raises VocabularyError for a word asked for by name that the vocabulary lacks in
-    a channel, and StudyError when fewer than two words are left, for then no scene can mismatch.
+    ``at_most`` keeps those with the largest smaller count; forms that are ``taken`` are left out first. The paper's own
+    choice is nouns of the MacArthur-Bates lists with 100 occurrences in each form. Raises VocabularyError for a word
+    asked for by name that the vocabulary lacks in a channel, and StudyError when fewer than two words are left, for
+    then no scene can mismatch.
     """
-    asked = candidates(kind, choice)
+    asked = tuple(word for word in candidates(kind, choice) if word.form not in taken)
     if not isinstance(choice, str):
         _require(vocabulary, asked)
     counted = [(word, _smaller_count(vocabulary, word)) for word in asked]

@@ -40,17 +40,20 @@ def chosen(study: Study, corpus: Corpus, kind: Kind | None = None) -> tuple[tupl
     """Return the study's words of one kind and their contexts; without a ``kind``, of the one conclusions are about.
 
     Only that one takes the words and contexts that the study names; further kinds take what is shipped, without the
-    forms that are measured already. Raises StudyError where too few words reach the count or no context can be used.
+    forms of earlier kinds. Raises StudyError where too few words reach the count or no context can be used.
     """
     options = study.behaviour
     kind = kind or options.kind
     path = context_file(options) if kind is options.kind else None
+    earlier = options.kinds[: options.kinds.index(kind)]
     words = select_words(
-        corpus.vocabulary, kind, minimum=options.minimum, choice=_choice(options, kind), at_most=options.at_most
+        corpus.vocabulary,
+        kind,
+        minimum=options.minimum,
+        choice=_choice(options, kind),
+        at_most=options.at_most,
+        taken={word.form for other in earlier for word in candidates(other, _choice(options, other))},
     )
-    if kind is not options.kind:
-        taken = {word.form for word in candidates(options.kind, options.words)}
-        words = tuple(word for word in words if word.form not in taken)
     return words, usable_contexts(load_contexts(kind, path), corpus.vocabulary)
 
 
