@@ -198,7 +198,6 @@ def test_the_command_writes_every_dose_and_says_what_it_did(corpus, words, toget
         (["--remove", ""], "remove: give at least 1 (given: [])\n"),
         (["--remove", "half"], "remove.0: input should be a valid integer"),
         (["--remove", "50,50"], "'50' is listed twice"),
-        (["--remove", "50", "--seed", "-1"], "--seed"),
         (["--remove", "50", "--words", "dragon,horse"], "the corpus never has 'dragon<ENV>'"),
         (["--remove", "50", "--out", "."], "holds something other than ablated corpora"),
     ],

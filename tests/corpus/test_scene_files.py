@@ -58,3 +58,11 @@ def test_the_command(drawings, tmp_path):
     assert len(json.loads((tmp_path / "out" / "instances.json").read_text())["images"]) == 4
     refused = CliRunner().invoke(app, [*common, "--out", str(tmp_path / "no"), "--words", "zebu"])
     assert refused.exit_code != 0
+
+
+@pytest.mark.parametrize("command", ["scenes", "toyworld", "ablate . --remove 50"])
+def test_a_negative_seed_is_refused_where_it_is_given(command, tmp_path):
+    refused = CliRunner().invoke(app, ["corpus", *command.split(), "--out", str(tmp_path / "no"), "--seed", "-1"])
+    assert refused.exit_code == 2
+    assert "--seed" in refused.output
+    assert not (tmp_path / "no").exists()

@@ -98,6 +98,8 @@ def test_what_cannot_be_shown_is_refused(drawings, tmp_path):
         world(styles=("brigth",))
     with pytest.raises(CorpusError, match="draw 6"):
         world(words=7)
+    with pytest.raises(CorpusError, match="3 words are too few"):
+        world(words=("disc", "disc", "ring", "bar"))
     with pytest.raises(CorpusError, match="do not all draw 'dog'"):
         world(words=("dog", "disc", "ring", "bar"))
     with pytest.raises(ValueError, match="also one of the styles"):

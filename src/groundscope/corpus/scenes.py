@@ -204,7 +204,7 @@ def _chosen(words: int | tuple[str, ...], sprites: Sprites, styles: tuple[str, .
         missing = [word for word in words if word not in there]
         if missing:
             raise CorpusError(f"The styles {', '.join(styles)} do not all draw '{missing[0]}'.")
-        return words
+        return tuple(dict.fromkeys(words))
     if words > len(there):
         raise CorpusError(f"{words} words are asked for, and the styles {', '.join(styles)} draw {len(there)}.")
     # in turn from each category, so that mismatches of the same and of other categories exist
