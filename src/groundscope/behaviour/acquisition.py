@@ -45,7 +45,7 @@ ACQUISITION = TableSchema(
         Column("rho_low", pl.Float64(), "lower end of its bootstrap interval over words"),
         Column("rho_high", pl.Float64(), "upper end of its bootstrap interval over words"),
         Column("p", pl.Float64(), "p value of rho = 0, permutation of words"),
-        Column("rho_partial", pl.Float64(), "the same with the word's frequency in speech held"),
+        Column("rho_partial", pl.Float64(), "the same with the word's frequency in the target's channel held"),
         Column("rho_partial_low", pl.Float64(), "lower end of its interval"),
         Column("rho_partial_high", pl.Float64(), "upper end of its interval"),
     ),
@@ -127,8 +127,8 @@ def acquisition(
     """Return table `ACQUISITION` from tables ``word_emergence``, with the children's ages, and ``gain``.
 
     Words that no checkpoint grounds rank behind all others. Frequent words come early in children and in models alike;
-    the partial correlation holds the (ranked) frequency in the speech that the model was trained on. Models with fewer
-    than five words of known age are left out.
+    the partial correlation holds the (ranked) frequency in the target's channel of what the model was trained on.
+    Models with fewer than five words of known age are left out.
     """
     rows = []
     for (arch, direction), courses in courses_by_model(gain).items():
