@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -137,6 +138,17 @@ def test_rows_that_are_none_of_cocos_are_named(folder, change, says):
     (folder / "instances.json").write_text(json.dumps(instances))
     with pytest.raises(CorpusError, match=says):
         read_coco(pictures_in([folder / "images"], []), [folder / "instances.json"], [])
+
+
+def test_labels_that_are_damaged_are_named(folder, tmp_path):
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as packed:
+        packed.writestr("000000000001.txt", "0 .5 .5 .5 .5")
+    raw = bytearray((tmp_path / "labels.zip").read_bytes())
+    raw[46:50] = b"9 .9"
+    (tmp_path / "labels.zip").write_bytes(raw)
+    pictures = pictures_in([folder / "images"], [])
+    with pytest.raises(CorpusError, match=r"000000000001\.txt cannot be read: Bad CRC"):
+        read_yolo(pictures, [tmp_path / "labels.zip"], folder / "names.yaml", [])
 
 
 def test_a_class_without_a_name_has_no_objects(folder):

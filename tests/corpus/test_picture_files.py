@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from groundscope.corpus.picture_files import open_inside, pictures_in, place_of
+from groundscope.corpus.picture_files import open_inside, pictures_in
+from groundscope.corpus.sources import place_of
 from groundscope.errors import CorpusError
 
 

@@ -17,8 +17,9 @@ from pydantic import Field, field_validator, model_validator
 
 from groundscope.corpus.dialogue import DialogueOptions
 from groundscope.corpus.photographs import Labelled, Photograph, last_word, read_coco, read_yolo
-from groundscope.corpus.picture_files import content_of, pictures_in, refuse_twice
+from groundscope.corpus.picture_files import content_of, pictures_in
 from groundscope.corpus.picture_talk import Talk, captions_of, dialogues_by_picture
+from groundscope.corpus.sources import refuse_twice
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError, did_you_mean
 from groundscope.record import Record

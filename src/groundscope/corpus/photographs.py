@@ -13,7 +13,7 @@ import yaml
 from PIL import ExifTags, Image
 
 from groundscope.corpus.boxes import Box, Size
-from groundscope.corpus.picture_files import content_of, open_inside
+from groundscope.corpus.picture_files import bytes_of, content_of, open_inside
 from groundscope.corpus.sources import READ_ERRORS, SourceFile
 from groundscope.corpus.utterance import Problem, Utterance
 from groundscope.errors import CorpusError, did_you_mean
@@ -242,8 +242,7 @@ def _label_texts(labels: Sequence[Path], problems: list[Problem]) -> dict[str, l
         with open_inside(path, ".txt") as found:
             problems += found.problems
             for file in found.files:
-                with file.open() as stream:
-                    text = stream.read().decode("utf-8", "replace")
+                text = bytes_of(file).decode("utf-8", "replace")
                 texts.setdefault(PurePosixPath(file.name).stem, []).append((file.name, text))
     return texts
 

@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from groundscope.corpus.utterance import Problem
 from groundscope.corpus.walk import files_below
@@ -33,6 +34,8 @@ READ_ERRORS = (
 
 Suffix = str | tuple[str, ...]
 
+WHOLE = PurePosixPath()
+"""The inside of an archive that is meant as a whole, and of what is none."""
 _TAR_SUFFIXES = (".tar", ".tar.xz", ".txz", ".tar.gz", ".tgz")
 
 IN_FOLDER = "archive not read"
@@ -76,7 +79,7 @@ def open_sources(paths: Sequence[Path], suffix: Suffix) -> Iterator[Sources]:
     for path in paths:
         if not path.exists():
             raise CorpusError(f"There is no file or folder {path}.")
-    _refuse_twice(paths)
+    refuse_twice(paths)
     with ExitStack() as stack:
         files: list[SourceFile] = []
         problems: list[Problem] = []
@@ -108,6 +111,77 @@ def decode(raw: bytes, name: str) -> tuple[str, tuple[Problem, ...]]:
     return text, problems
 
 
+def place_of(path: Path) -> tuple[Path, PurePosixPath]:
+    """Return what is on disk, and which folder or file is meant inside of it (`WHOLE` where it is no archive)."""
+    for place in (path, *path.parents):
+        if place.is_file():
+            return place, PurePosixPath(path.relative_to(place).as_posix())
+        if place.exists():
+            break
+    return path, WHOLE
+
+
+def refuse_twice(paths: Sequence[Path]) -> None:
+    """Raise CorpusError where a path is, or lies in, another one, so that what it holds would be read twice.
+
+    A folder's archives are read only where they are named.
+    """
+    places = [(path, place.resolve(), inside) for path in paths for place, inside in [place_of(path)]]
+    for (path, place, inside), (other, outer, part) in permutations(places, 2):
+        lies_in = inside.is_relative_to(part) if place == outer else place.is_relative_to(outer) and not packing(place)
+        if lies_in:
+            where = "is given twice" if (place, inside) == (outer, part) else f"lies in {other}"
+            raise CorpusError(f"{path} {where}, so it would be read twice. Name it once.")
+
+
+def packing(place: Path) -> str:
+    """Return the end of an archive's name; empty for what is none."""
+    name = place.name.lower()
+    return next((end for end in (".zip", *_TAR_SUFFIXES) if name.endswith(end) and place.is_file()), "")
+
+
+def zip_files(
+    path: Path,
+    suffix: Suffix,
+    stack: ExitStack,
+    opener: Callable[[zipfile.ZipFile, zipfile.ZipInfo], Callable[[], io.BufferedIOBase]],
+) -> list[SourceFile]:
+    """Return the files of a .zip that end in ``suffix``; it stays open until ``stack`` is closed.
+
+    Raises CorpusError where it cannot be read.
+    """
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except READ_ERRORS as error:
+        raise CorpusError(f"{path} cannot be read as a .zip archive ({error}). Download it again.") from None
+    entries = (entry for entry in archive.infolist() if _is_wanted(entry.filename, suffix))
+    return [_member(path, entry.filename, opener(archive, entry)) for entry in entries]
+
+
+def tar_files(
+    path: Path,
+    suffix: Suffix,
+    stack: ExitStack,
+    opener: Callable[[tarfile.TarFile, tarfile.TarInfo], Callable[[], io.BufferedIOBase]],
+    problems: list[Problem],
+    unpacked: IO[bytes] | None = None,
+) -> list[SourceFile]:
+    """Return the files of a .tar, read from ``unpacked`` where it is given, as `zip_files` does.
+
+    Of a list of files that breaks off what can be read is returned, and a Problem says so.
+    """
+    files: list[SourceFile] = []
+    try:
+        archive = stack.enter_context(tarfile.open(path, "r:", unpacked))  # noqa: SIM115
+        entries = (entry for entry in archive if entry.isfile() and _is_wanted(entry.name, suffix))
+        files.extend(_member(path, entry.name, opener(archive, entry)) for entry in entries)
+    except READ_ERRORS as error:
+        if not files:
+            raise CorpusError(f"{path} cannot be read as a tar archive ({error}). Download it again.") from None
+        problems.append(Problem(path.name, 0, "archive read in part", f"its list of files breaks off: {error}"))
+    return files
+
+
 def _line_of_first_bad_byte(raw: bytes) -> int:
     try:
         raw.decode("utf-8")
@@ -115,16 +189,6 @@ def _line_of_first_bad_byte(raw: bytes) -> int:
         before = raw[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return before.count(b"\n") + 1
     return 0
-
-
-def _refuse_twice(paths: Sequence[Path]) -> None:
-    places = [path.resolve() for path in paths]
-    for number, place in enumerate(places):
-        for other, outer in enumerate(places):
-            packed = place != outer and place.is_file() and _packing(place)  # in a folder, it is read only when named
-            if other != number and place.is_relative_to(outer) and not packed:
-                where = "is given twice" if place == outer else f"lies in {paths[other]}"
-                raise CorpusError(f"{paths[number]} {where}, so it would be read twice. Name it once.")
 
 
 def _walked(paths: Sequence[Path], problems: list[Problem]) -> list[list[Path]]:
@@ -147,21 +211,16 @@ def _name(place: Path, root: Path) -> str:
     return (root.name / place.relative_to(root)).as_posix()
 
 
-def _packing(path: Path) -> str:
-    """The end of an archive's name, empty for what is none."""
-    return next((end for end in (".zip", *_TAR_SUFFIXES) if path.name.lower().endswith(end)), "")
-
-
 def _files_of(
     path: Path, below: list[Path], suffix: Suffix, stack: ExitStack, problems: list[Problem]
 ) -> list[SourceFile]:
-    kind = _packing(path)
+    kind = packing(path)
     if path.is_dir():
         files = _folder_files(path, below, suffix, problems)
     elif kind == ".zip":
-        files = _zip_files(path, suffix, stack)
+        files = zip_files(path, suffix, stack, lambda archive, entry: lambda: _buffered(archive.open(entry)))
     elif kind:
-        files = _tar_files(path, suffix, stack, problems)
+        files = _unpacked_files(path, suffix, stack, problems)
     else:
         folder = path.resolve().parent
         collection = _collection(folder.parts, ())
@@ -186,49 +245,29 @@ def _folder_files(path: Path, below: list[Path], suffix: Suffix, problems: list[
     root = path.resolve()
     files = []
     for file in below:
-        if _packing(file):
+        if packing(file):
             why = "archives inside a folder are not read; name it beside the folder if you want its files"
             problems.append(Problem(_name(file, root), 0, IN_FOLDER, why))
-        elif _wanted(file.name, suffix):
+        elif _is_wanted(file.name, suffix):
             collection = _collection(root.parts, file.relative_to(root).parts[:-1])
             files.append(SourceFile(_name(file, root), collection, lambda file=file: file.open("rb")))
     return files
 
 
-def _zip_files(path: Path, suffix: Suffix, stack: ExitStack) -> list[SourceFile]:
-    try:
-        archive = stack.enter_context(zipfile.ZipFile(path))
-    except READ_ERRORS as error:
-        raise CorpusError(f"{path} cannot be read as a .zip archive ({error}). Download it again.") from None
-    return [
-        _member(path, entry.filename, lambda entry=entry: _buffered(archive.open(entry)))
-        for entry in archive.infolist()
-        if _wanted(entry.filename, suffix)
-    ]
-
-
-def _tar_files(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
+def _unpacked_files(path: Path, suffix: Suffix, stack: ExitStack, problems: list[Problem]) -> list[SourceFile]:
     # Unpacked to disk first: a compressed tar can only be read front to back, and its order is not sorted.
     unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    files: list[SourceFile] = []
     try:
         with _decompressed(path) as packed:
             shutil.copyfileobj(packed, unpacked, 1 << 16)  # what is read is kept, so small bites
     except READ_ERRORS as error:
         problems.append(Problem(path.name, 0, "archive read in part", f"it cannot be unpacked further: {error}"))
     unpacked.seek(0)
-    try:
-        archive = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:"))  # noqa: SIM115
-        files.extend(
-            _member(path, entry.name, lambda entry=entry: _buffered(archive.extractfile(entry)))
-            for entry in archive
-            if entry.isfile() and _wanted(entry.name, suffix)
-        )
-    except READ_ERRORS as error:
-        if not files:
-            raise CorpusError(f"{path} cannot be read as a tar archive ({error}). Download it again.") from None
-        problems.append(Problem(path.name, 0, "archive read in part", f"its list of files breaks off: {error}"))
-    return files
+
+    def opener(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], io.BufferedIOBase]:
+        return lambda: _buffered(archive.extractfile(entry))
+
+    return tar_files(path, suffix, stack, opener, problems, unpacked)
 
 
 def _decompressed(path: Path) -> io.BufferedIOBase:
@@ -250,14 +289,14 @@ def _member(archive: Path, name: str, opener: Callable[[], io.BufferedIOBase]) -
     return SourceFile(inner.as_posix(), _collection((_stem(archive),), inner.parts[:-1]), opener)
 
 
-def _wanted(name: str, suffix: Suffix) -> bool:
+def _is_wanted(name: str, suffix: Suffix) -> bool:
     base = PurePosixPath(name).name
     # "._x.cha" holds what macOS adds to an archive, not a transcript
     return base.lower().endswith(suffix) and not base.startswith("._")
 
 
 def _stem(archive: Path) -> str:
-    return archive.name[: -len(_packing(archive))]
+    return archive.name[: -len(packing(archive))]
 
 
 def _collection(outer: tuple[str, ...], inner: tuple[str, ...]) -> str:

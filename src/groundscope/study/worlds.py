@@ -7,7 +7,7 @@ from groundscope.behaviour.composed import composed_world
 from groundscope.behaviour.photographed import photographed_world
 from groundscope.behaviour.picture_worlds import PictureWorld
 from groundscope.corpus.album import FILES
-from groundscope.corpus.picture_files import place_of
+from groundscope.corpus.sources import place_of
 from groundscope.corpus.walk import files_below
 from groundscope.files import sha256_json
 from groundscope.models.vision import VisionEncoder

@@ -13,7 +13,7 @@ from groundscope.corpus.chat import read_chat
 from groundscope.corpus.chunks import Corpus, build_corpus
 from groundscope.corpus.dialogue import read_dialogues
 from groundscope.corpus.jsonl import read_jsonl
-from groundscope.corpus.picture_files import place_of
+from groundscope.corpus.sources import place_of
 from groundscope.corpus.toyworld import ToyWorld
 from groundscope.corpus.utterance import Document
 from groundscope.corpus.walk import files_below
