@@ -73,7 +73,9 @@ def run(
     engine: Annotated[
         Engine, typer.Option(help="Where cells are computed: on this machine, or on Ray.")
     ] = Engine.LOCAL,
-    address: Annotated[str, typer.Option(help="Ray's cluster: auto, HOST:PORT, or local to start one here.")] = "auto",
+    address: Annotated[
+        str | None, typer.Option(help="Ray's cluster: auto (the default), HOST:PORT, or local to start one here.")
+    ] = None,
     jobs: Jobs = None,
     threads: Threads = None,
     gpus: Annotated[
@@ -88,16 +90,22 @@ def run(
     from groundscope.study.run import plan_run, run_study
     from groundscope.study.selection import Selection
 
+    ray = engine is Engine.RAY
+    if ray and jobs:
+        raise StudyError("--jobs is of this machine; Ray computes as many cells at once as it has room for.")
+    if not ray and (address or gpus is not None):
+        raise StudyError("--address and --gpus are Ray's: add --engine ray, or leave them out.")
     loaded = load_study(study, overrides or ())
     folder = out or Path("runs") / loaded.name
     selection = Selection(tuple(only or ()), tuple(force or ()), tuple(keep or ()))
-    ray = engine is Engine.RAY
     if dry_run:
         at_once = None if ray else jobs or jobs_here(loaded, folder)
         for line in plan_run(loaded, folder, write_page, selection, at_once):
             typer.echo(line)
         return
-    make = on_ray(loaded, address, threads, gpus, quiet) if ray else here(loaded, folder, jobs, threads, quiet)
+    make = (
+        on_ray(loaded, address or "auto", threads, gpus, quiet) if ray else here(loaded, folder, jobs, threads, quiet)
+    )
     page = run_study(loaded, folder, write_page, Progress(quiet=quiet), selection, make)
     if page:
         typer.echo(f"The page: {page}")
@@ -142,6 +150,8 @@ def reproduce(
 
     if name is None and (overrides or out):
         raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
+    if name is None and page and scale != "paper":
+        raise StudyError("--scale is about one experiment or the list: a page has all scales, so leave it out.")
     if page:
         from groundscope.report.reproduction import check_place
 

@@ -160,6 +160,8 @@ def test_a_hugging_face_folder(gpt2, capsys):
         ({"dtype": "float23"}, "Did you mean 'float32'"),
         ({"prompt": ""}, "prompt is empty"),
         ({"prompt": f"{PROMPT} {PROMPT}"}, "n_positions=8"),
+        ({"revision": "2", "revisions": "2,4"}, "revision and revisions are each a way"),
+        ({"revisions": "2,4", "count": "2"}, "revisions and count are each a way"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys):
@@ -177,6 +179,7 @@ def test_mistakes_are_one_line_and_status_2(training, changes, complaint, capsys
         ({"ground": "the"}, "ground"),
         ({"prompt": "the red ball " * 8}, "cannot read 24 tokens"),
         ({"prompt": ""}, "prompt is empty"),
+        ({"vocabulary": "some/corpus"}, "has its own tokenizer"),
     ],
 )
 def test_mistakes_with_a_hugging_face_folder(gpt2, changes, complaint, capsys):

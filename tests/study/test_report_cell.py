@@ -1,14 +1,17 @@
-"""The cell that keeps what made a run, and writes its page."""
+"""The cells that keep a run's study and what made it, and write its page."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from groundscope.files import read_json
 from groundscope.progress import Progress
-from groundscope.study.cells import report
+from groundscope.study.cell import Record
+from groundscope.study.cells import report, tables
 from groundscope.study.load import load_study
+from groundscope.study.provenance import made_with, provenance
 
 
 def test_the_command_is_that_of_the_process_that_planned_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -22,3 +25,33 @@ def test_the_command_is_that_of_the_process_that_planned_the_run(monkeypatch: py
     cell.work(tmp_path, Progress(quiet=True), {})
 
     assert read_json(tmp_path / "provenance.json")["command"] == "groundscope run 'my study.yaml'"
+
+
+def test_versions_and_machine_are_those_that_most_of_the_time_was_spent_with():
+    here = made_with()
+    lent = {**here, "machine": {**here["machine"], "accelerator": "NVIDIA H200"}}
+    record = Record("code", "settings", {}, finished=True)
+    known = {
+        "train/lstm-4/seed-42": replace(record, seconds=300.0, made_with=lent),
+        "behaviour/lstm-4/seed-42/step-00000300": replace(record, seconds=2.0, made_with=lent),
+        "tables": replace(record, seconds=0.1, made_with=here),
+        "report": replace(record, made_with={}),  # being written
+    }
+    told = provenance("groundscope run", known)
+    assert told["machine"]["accelerator"] == "NVIDIA H200"
+    (cells,) = told["elsewhere"]
+    assert cells == "tables (1), report (1)"
+    assert told["elsewhere"][cells].endswith(here["machine"]["processor"])
+    assert told["seconds"]["train/lstm-4/seed-42"] == 300
+    assert "elsewhere" not in provenance("groundscope run", {"tables": known["tables"]})
+
+
+def test_a_study_is_kept_when_its_tables_are_and_not_before(tmp_path: Path):
+    plain, fast = load_study(None), load_study(None, ["training.learning_rate=0.1"])
+    (cell,) = tables.cells(plain, tmp_path, ())
+    (other,) = tables.cells(fast, tmp_path, ())
+    assert Record.of(cell, {}).why_stale(Record.of(other, {})) == "settings changed: training.learning_rate"
+    assert not (tmp_path / "resolved.json").exists()
+    other.work(tmp_path, Progress(quiet=True), {})
+    assert read_json(tmp_path / "resolved.json")["training"]["learning_rate"] == 0.1
+    assert load_study(tmp_path / "study.yaml").training.learning_rate == 0.1

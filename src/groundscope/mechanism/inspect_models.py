@@ -74,8 +74,11 @@ def subjects_of(
 
     ``model`` is a repository, a folder of one model, or the folder of one of our trainings, whose checkpoints then are
     the revisions. ``revisions`` are names (steps, for a training of ours); ``count`` takes so many of those there are,
-    evenly spread. Raises ModelError for what does not exist or cannot be ordered.
+    evenly spread; only one of the three may be given. Raises ModelError for what does not exist or cannot be ordered.
     """
+    given = [name for name, value in (("revision", revision), ("revisions", revisions), ("count", count)) if value]
+    if len(given) > 1:
+        raise ModelError(f"{' and '.join(given)} are each a way to say which checkpoints are meant: give one of them.")
     folder = Path(model)
     if (folder / "run.json").is_file():
         return _trained(
@@ -148,6 +151,8 @@ def _trained(
 def _worded(subject: Subject, model: LanguageModel, question: Question) -> tuple[Wording, Callable[[int], str]]:
     """The prompt as this model reads it, and how its tokens are shown."""
     if isinstance(model, PretrainedLM):
+        if question.vocabulary:
+            raise ModelError(f"--vocabulary is for models of groundscope's; {subject.model} has its own tokenizer.")
         tokenizer = model.tokenizer
         wording = word_prompt(tokenizer, question.prompt, question.target, question.ground, target_pieces="sum")
         return wording, lambda number: repr(tokenizer.decode([number]))  # type: ignore[union-attr]

@@ -60,8 +60,8 @@ def _made_by(provenance: Mapping[str, Any]) -> str:
     packages = [f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers") if name in versions]
     accelerator = machine.get("accelerator")
     where = machine.get("processor") if accelerator in (None, "none") else accelerator
-    started = str(provenance.get("started", ""))[:10]
-    return ", ".join([*packages, *(part for part in (where, started) if part)])
+    written = str(provenance.get("written", provenance.get("started", "")))[:10]
+    return ", ".join([*packages, *(part for part in (where, written) if part)])
 
 
 def _said(read: Callable[[Path], Mapping[str, Any]], run: Path) -> Mapping[str, Any]:

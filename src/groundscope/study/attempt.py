@@ -13,6 +13,7 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Record, Upstream
 from groundscope.study.freshness import UNFINISHED
 from groundscope.study.locks import only_attempt
+from groundscope.study.provenance import made_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def _work(job: Job, progress: Progress) -> Attempt:
         raise
     seconds = round(time.monotonic() - started, 2)
     holds = tuple(sorted(file.relative_to(job.folder).as_posix() for file in job.folder.rglob("*") if _is_result(file)))
-    replace(job.wanted, finished=True, digests=made, seconds=seconds, holds=holds).save(job.run, job.cell.name)
+    record = replace(job.wanted, finished=True, digests=made, seconds=seconds, holds=holds, made_with=made_with())
+    record.save(job.run, job.cell.name)
     return Attempt(made, seconds)
 
 

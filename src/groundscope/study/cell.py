@@ -76,6 +76,7 @@ class Record:
     holds: tuple[str, ...] = ()  # the files of the finished cell, relative to its folder
     code_files: Mapping[str, str] = field(default_factory=dict)  # so that people are told what changed: `why_stale`
     settings_in_full: Mapping[str, Any] = field(default_factory=dict)
+    made_with: Mapping[str, Any] = field(default_factory=dict)  # versions and machine; nothing is compared by them
 
     @classmethod
     def of(cls, cell: Cell, inputs: Mapping[str, str]) -> "Record":

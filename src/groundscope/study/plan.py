@@ -62,7 +62,7 @@ def plan(study: Study, run: Path, write_page: WritePage) -> list[Cell]:
         *one_form.corpus_cells(study, run),
         *in_order,
         *statistics,
-        *tables.cells(run, tuple(cell.name for cell in (*weighed, *statistics))),
+        *tables.cells(study, run, tuple(cell.name for cell in (*weighed, *statistics))),
         *report.cells(study, run, write_page),
     ]
 
@@ -83,7 +83,7 @@ def _plan_of_pictures(study: Study, run: Path, write_page: WritePage) -> list[Ce
         *seeing_corpus.cells(study),
         *_by_training(measured),
         *statistics,
-        *tables.cells(run, tuple(cell.name for cell in statistics)),
+        *tables.cells(study, run, tuple(cell.name for cell in statistics)),
         *report.cells(study, run, write_page),
     ]
 

@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from groundscope.files import atomic_file
+import yaml
+
+from groundscope.files import atomic_file, write_json
 from groundscope.study.config import PicturesSource, Study
 from groundscope.study.paths import from_home, given_copy, kept, located
 
@@ -26,8 +28,12 @@ def portable(study: Study, run: Path) -> dict[str, Any]:
     return resolved
 
 
-def keep_given_files(study: Study, run: Path) -> None:
-    """Copy the small files that ``study`` names to where `portable` says that they are."""
+def keep_study(study: Study, run: Path) -> None:
+    """Write ``study`` into ``run``, as people and as programs read it, with the small files that it names."""
+    resolved = portable(study, run)
+    with atomic_file(run / "study.yaml") as file:
+        file.write_text(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_json(run / "resolved.json", resolved)
     for option, path in study.behaviour.given.items():
         file, copy = located(path), run / given_copy(option, path)
         if file.is_file() and not (copy.is_file() and copy.samefile(file)):

@@ -1,13 +1,19 @@
 """What made a run: versions of everything, machine, command. Kept beside the tables, never inside them."""
 
+import functools
 import importlib.metadata
+import json
 import os
 import platform
 import re
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from groundscope.study.cell import Record
 
 PACKAGES = (
     "groundscope",
@@ -27,11 +33,30 @@ def command_line() -> str:
     return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?=/)", "~", command) if home else command
 
 
-def provenance(command: str) -> dict[str, Any]:
-    """The command, and versions and machine of this process, as JSON-able values."""
+def provenance(command: str, catalogue: Mapping[str, Record]) -> dict[str, Any]:
+    """Say how a run's cells came to be, as JSON-able values.
+
+    Versions and machine are those that most of the time was spent with. What was computed with others, as by a page
+    that is written again elsewhere, is told beside them.
+    """
+    by_maker: dict[str, list[str]] = {}
+    for name, record in catalogue.items():
+        by_maker.setdefault(json.dumps(record.made_with or made_with()), []).append(name)
+    makers = sorted(by_maker, key=lambda maker: -sum(catalogue[name].seconds for name in by_maker[maker]))
+    chief, *others = map(json.loads, makers or [json.dumps(made_with())])
     return {
         "command": command,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        **chief,
+        **({"elsewhere": dict(map(_elsewhere, [by_maker[maker] for maker in makers[1:]], others))} if others else {}),
+        "seconds": {name: record.seconds for name, record in catalogue.items()},
+    }
+
+
+@functools.cache
+def made_with() -> dict[str, Any]:
+    """Versions and machine of this process, as JSON-able values."""
+    return {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         "machine": {
@@ -41,6 +66,15 @@ def provenance(command: str) -> dict[str, Any]:
             "accelerator": _accelerator(),
         },
     }
+
+
+def _elsewhere(cells: list[str], maker: Mapping[str, Any]) -> tuple[str, str]:
+    """Name cells by kind, and what they were made with in a line."""
+    kinds = Counter(name.split("/")[0] for name in cells)
+    machine, versions = maker["machine"], maker["versions"]
+    where = machine["processor"] if machine["accelerator"] == "none" else machine["accelerator"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers"))
+    return ", ".join(f"{kind} ({count})" for kind, count in kinds.items()), f"{packages}, {where}"
 
 
 def _version(package: str) -> str:

@@ -13,6 +13,8 @@ from groundscope.files import sha256_file, sha256_json
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.train import LOSS_PART
+from groundscope.study.config import Study
+from groundscope.study.portable import keep_study, portable
 from groundscope.tables import TableSchema, read_table, write_table
 from groundscope.training.metrics import LOSS
 
@@ -48,14 +50,17 @@ def training_cells(run: Path, trainings: Iterable[Cell]) -> Iterator[Cell]:
     yield statistics_cell("training", trainings, partial(_losses, run), code=code, settings={}, part=LOSS_PART)
 
 
-def cells(run: Path, statistics: tuple[str, ...]) -> Iterator[Cell]:
-    """Yield the cell that puts the tables of the cells ``statistics`` side by side into ``tables/``."""
+def cells(study: Study, run: Path, statistics: tuple[str, ...]) -> Iterator[Cell]:
+    """Yield the cell that puts the tables of the cells ``statistics`` side by side into ``tables/``.
+
+    The study is kept with them, so that what a run says of its settings is always what its tables were made with.
+    """
     yield Cell(
         name="tables",
-        code=("study.cells.tables", "tables"),
-        settings={},
+        code=("study.cells.tables", "study.portable", "tables"),
+        settings=portable(study, run),
         inputs=tuple(Source(name) for name in statistics),
-        work=partial(_gather, run),
+        work=partial(_gather, study, run),
         tolerant=True,
     )
 
@@ -90,7 +95,8 @@ def _losses(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> 
     return kept(folder, {LOSS: joined(run, upstream, "train/", LOSS)})
 
 
-def _gather(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+def _gather(study: Study, run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
+    keep_study(study, run)
     digests = {}
     for name, made in upstream.items():
         for table in sorted((run / name).glob("*.parquet")) if made else ():
