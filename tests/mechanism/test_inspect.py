@@ -6,8 +6,12 @@ import transformers
 
 from groundscope.mechanism.criteria import CriterionOptions, Role
 from groundscope.mechanism.inspect import inspect_prompt
+from groundscope.mechanism.inspect_models import Answer, Subject
+from groundscope.mechanism.inspect_tables import INSPECT_LAYERS, inspect_frames
 from groundscope.mechanism.inspect_text import inspection_text
 from groundscope.mechanism.lens import TunedLens
+from groundscope.mechanism.prompts import PromptBatch
+from groundscope.mechanism.saliency import saliency
 from groundscope.models import GroundedLMConfig, GroundedLSTMConfig, build
 from groundscope.models.gate import Gate, gated
 from groundscope.models.hub import from_pretrained
@@ -102,6 +106,24 @@ def test_what_passes_beside_the_matrices_is_said(model):
     wrapped = PretrainedLM(transformers.JambaForCausalLM(jamba).eval())
     assert inspect_prompt(wrapped, wording(), options=OPTIONS, draws=2).beside.startswith("L0 mix positions without")
     assert inspect_prompt(model, wording(), options=OPTIONS, draws=2).beside == ""
+
+
+def test_flow_stands_in_the_layers_whose_it_is():
+    lfm2 = transformers.Lfm2Config(
+        vocab_size=20, hidden_size=16, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=24, layer_types=["conv", "conv", "full_attention", "conv"], pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    wrapped = PretrainedLM(transformers.Lfm2ForCausalLM(lfm2).eval())
+    found = inspect_prompt(wrapped, wording(), options=OPTIONS, draws=2)
+    whole = saliency(wrapped, PromptBatch.with_ground_at(torch.tensor([IDS]), torch.tensor([8]), torch.tensor([1])))
+    assert found.layer_flow == (None, None, pytest.approx(whole.layer_flow[0, 0].item()), None)
+    lines = inspection_text(found, str, threshold=0.2).splitlines()
+    rows = [next(line for line in lines if line.startswith(name)) for name in ("embedding", "L0", "L1", "L2", "L3")]
+    assert [len(line.replace("█", "").split()) for line in rows] == [2, 2, 2, 3, 2]
+    answer = Answer(Subject("lfm2", "", lambda: wrapped), found, "", str)
+    layers = inspect_frames([answer])[INSPECT_LAYERS]
+    assert layers["flow_nats"].to_list() == [None, *found.layer_flow]
 
 
 @pytest.mark.real

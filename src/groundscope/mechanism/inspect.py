@@ -57,7 +57,8 @@ class Inspection:
     expected: tuple[tuple[int, float], ...]  # likeliest next tokens and their probabilities
     lens: str
     by_layer: tuple[float, ...]  # the first piece's surprisal read at layers 0 (embedding) to n_layers (output)
-    layer_flow: tuple[float, ...]  # |sum over heads of saliency| ground -> last position; empty: no heads or no ground
+    # |sum over heads of saliency| ground -> last position, by layer; None: no heads there. Empty: nowhere, or no ground
+    layer_flow: tuple[float | None, ...]
     heads: tuple[HeadReading, ...]  # all heads, largest flow first
     removals: tuple[Removal, ...]
     no_heads: str  # why there are no heads to show; "" where there are
@@ -112,7 +113,7 @@ def _heads(
     options: CriterionOptions,
     draws: int,
     seed: int,
-) -> tuple[tuple[float, ...], tuple[HeadReading, ...], tuple[Removal, ...], str]:
+) -> tuple[tuple[float | None, ...], tuple[HeadReading, ...], tuple[Removal, ...], str]:
     if not wording.ground:
         return (), (), (), "no ground was named, so there is no flow to follow"
     try:
@@ -139,7 +140,8 @@ def _heads(
     )
     runs = causal_runs(model, batch, roles, CausalOptions(draws=draws, seed=seed))
     removals = tuple(_removal(runs, role, index) for role in roles if roles[role].any())
-    return tuple(scores.layer_flow[0].tolist()), heads, removals, ""
+    flow = dict(zip(index.chosen_layers, scores.layer_flow[0].tolist(), strict=True))
+    return tuple(flow.get(layer) for layer in range(model.n_layers)), heads, removals, ""
 
 
 def _beside(model: LanguageModel) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,9 @@ def inspect_frames(answers: Sequence[Answer]) -> dict[TableSchema, pl.DataFrame]
     for answer in answers:
         who = {"model": answer.subject.model, "revision": answer.subject.revision}
         found = answer.inspection
-        flows = (None, *found.layer_flow, *[None] * len(found.by_layer))
         layers += [
-            {**who, "layer": layer, "lens": found.lens, "surprisal_nats": nats, "flow_nats": flows[layer]}
-            for layer, nats in enumerate(found.by_layer)
+            {**who, "layer": layer, "lens": found.lens, "surprisal_nats": nats, "flow_nats": into}
+            for layer, (nats, into) in enumerate(zip_longest(found.by_layer, (None, *found.layer_flow)))
         ]
         heads += [
             {

@@ -1,6 +1,7 @@
 """An inspection as plain text for a terminal."""
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from textwrap import wrap
 
 from groundscope.mechanism.inspect import Inspection, Removal
@@ -28,11 +29,10 @@ def _expectation(found: Inspection, token: Callable[[int], str]) -> Iterator[str
 
 
 def _layers(found: Inspection) -> Iterator[str]:
-    flow = [None, *found.layer_flow, *[None] * (len(found.by_layer) - 1 - len(found.layer_flow))]
-    worst, most = max(found.by_layer), max([*found.layer_flow, 1e-12])
+    worst, most = max(found.by_layer), max([*(into for into in found.layer_flow if into is not None), 1e-12])
     heading = f"{'layers':<10}{f'surprisal ({found.lens} lens)':<36}"
     yield heading + "|saliency| ground -> last" if found.layer_flow else heading.rstrip()
-    for state, (nats, into) in enumerate(zip(found.by_layer, flow, strict=True)):
+    for state, (nats, into) in enumerate(zip_longest(found.by_layer, (None, *found.layer_flow))):
         name = "embedding" if state == 0 else f"L{state - 1}"
         line = f"{name:<10}{nats:>8.3f}  {_bar(nats, worst):<26}"
         yield (line if into is None else f"{line}{into:>9.3g}  {_bar(into, most)}").rstrip()
