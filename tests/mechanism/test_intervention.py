@@ -93,6 +93,20 @@ def test_mean_stands_in_for_what_is_removed():
         assert found[i].item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_means_over_the_prompts_are_over_what_they_show_too(monkeypatch):
+    model, prompts = build("attention", "attention"), build_prompts()
+    shown = torch.arange(PROMPTS)
+    with torch.no_grad():
+        means = {layer: out.mean((0, 2)) for layer, out in head_outputs(model, (prompts.input_ids + 1) % VOCAB).items()}
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda ids, *, picture: hidden((ids + picture[:, None]) % VOCAB))
+    ids = (prompts.input_ids + 1 - shown[:, None]) % VOCAB
+    prompts = PromptBatch(ids, prompts.targets, prompts.ground, extras={"picture": shown})
+    found = replacement_for(model, prompts, CausalOptions(ablation=Ablation.MEAN)).of_prompts(shown)
+    for layer, mean in means.items():
+        torch.testing.assert_close(found[layer][0, :, 0], mean)
+
+
 def test_resampling_takes_outputs_of_the_donor_at_the_same_position():
     model, prompts, sets = build("attention", "attention"), build_prompts(), random_sets(6)
     donors = prompts.mismatch[:, 0]

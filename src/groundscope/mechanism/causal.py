@@ -225,7 +225,9 @@ def replacement_for(
 ) -> Replacement:
     """Return what the options put in the place of removed heads; ``reference`` None: means over the prompts."""
     if options.ablation is Ablation.MEAN:
-        return mean_outputs(model, prompts.input_ids if reference is None else reference)
+        if reference is not None:
+            return mean_outputs(model, reference)
+        return mean_outputs(model, prompts.input_ids, prompts.extras)
     if options.ablation is Ablation.RESAMPLE:
         return resampled_outputs(model, prompts, options.seed)
     return zero_outputs()

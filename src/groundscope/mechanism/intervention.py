@@ -61,15 +61,23 @@ def zero_outputs() -> Replacement:
 
 
 def mean_outputs(
-    model: LanguageModel, reference: Int[Tensor, "text time"], *, budget: int | None = None
+    model: LanguageModel,
+    reference: Int[Tensor, "text time"],
+    extras: Mapping[str, Tensor] | None = None,
+    *,
+    budget: int | None = None,
 ) -> Replacement:
-    """Removed heads put out their mean over all positions of ``reference``: what they say whatever they see."""
+    """Removed heads put out their mean over all positions of ``reference``: what they say whatever they see.
+
+    ``extras`` are further arguments of ``hidden``, such as the pictures of a `PromptBatch`; first axis ``text``.
+    """
+    extras = extras or {}
     time, d_model = reference.shape[1], model.unembedding.shape[1]
     each = _bytes_per_run(model, time) + 2 * len(model.mixers) * time * d_model * 4
     size = micro_batch(each, model.unembedding.device, budget)
 
     def total(part: slice) -> Outputs:
-        outputs = head_outputs(model, reference[part])
+        outputs = head_outputs(model, reference[part], {name: values[part] for name, values in extras.items()})
         return {layer: output.double().sum(dim=(0, 2), keepdim=True) for layer, output in outputs.items()}
 
     with analysing(model), torch.no_grad():
