@@ -14,7 +14,7 @@ from groundscope.behaviour.acquisition import ACQUISITION, WORD_EMERGENCE, acqui
 from groundscope.behaviour.audit import AUDIT, NEUTRAL_FRAMES, neutral_frames
 from groundscope.behaviour.controls import CONTROL_EVIDENCE, CONTROLS, control_evidence
 from groundscope.behaviour.dose import DOSE, dose
-from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, SPECIFIC
+from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS, FALLS, LEFT, SPECIFIC, dose_conclusions
 from groundscope.behaviour.generalisation import (
     CATEGORIES,
     CROSSED,
@@ -133,7 +133,7 @@ LOSS = {Arm.COOCCURRING: 0.7, Arm.SEPARATED: 0.5, Arm.RANDOM: 0.2, Arm.CONTROL: 
 """Share of G that is lost with the largest dose."""
 
 
-def dosed(gain: pl.DataFrame) -> pl.DataFrame:
+def dosed(gain: pl.DataFrame) -> list[tuple[Ablation, pl.DataFrame]]:
     forward = gain.filter(kind="noun")
     parts = []
     for arm in Arm:
@@ -145,7 +145,7 @@ def dosed(gain: pl.DataFrame) -> pl.DataFrame:
                 cooccurring_left=400 - round(400 * share) * arm.takes_cooccurrence, source="x",
             )  # fmt: skip
             parts.append((record, scaled(forward, left)))
-    return dose(parts, **QUICK)
+    return parts
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +174,8 @@ def full_run(tmp_path_factory: pytest.TempPathFactory, make_run) -> Path:
         NEUTRAL_FRAMES: neutral_frames(surprisal, gain, audit, **QUICK),
         WORD_EMERGENCE: words,
         ACQUISITION: acquisition(words, gain, **QUICK),
-        DOSE: dosed(gain),
+        DOSE: dose(dosed(gain), **QUICK),
+        DOSE_CONCLUSIONS: dose_conclusions(dosed(gain)),
     }
     for schema, table in tables.items():
         write_table(folder / "tables" / f"{schema.name}.parquet", table, schema)
@@ -301,22 +302,31 @@ def test_the_dose_and_what_is_left_of_the_gain(full_run: Path) -> None:
     assert len(done) == 1 + 2 * len(Arm)
 
 
-def test_what_is_left_without_cooccurrence_is_judged(full_run: Path) -> None:
-    dose = open_run(full_run).table("dose")
-    claim, unseen = ablation_claims(dose)
-    assert unseen.statements[0].verdict is Verdict.UNTESTED
-    assert [statement.verdict for statement in claim.statements] == [Verdict.HOLDS, Verdict.HOLDS]
-    assert "with as much other text removed" in claim.statements[0].sentence
+def test_what_is_left_without_cooccurrence_is_judged_by_the_test_that_is_in_the_tables(full_run: Path) -> None:
+    run = open_run(full_run)
+    dose, tested = run.table("dose"), run.table("dose_conclusions")
     assert dose is not None
-    half, _ = ablation_claims(dose.filter(pl.col("share_removed") < 1))
-    assert {statement.verdict for statement in half.statements} == {Verdict.UNTESTED}
-    nothing = dose.with_columns(gain_nats=pl.lit(-0.1), gain_low=pl.lit(-0.2), gain_high=pl.lit(0.05))
-    assert {statement.verdict for statement in ablation_claims(nothing)[0].statements} == {Verdict.FAILS}
-    tiny = dose.with_columns(gain_nats=pl.lit(0.005), gain_low=pl.lit(0.003), gain_high=pl.lit(0.007))
-    assert {statement.verdict for statement in ablation_claims(tiny)[0].statements} == {Verdict.NEGLIGIBLE}
-    unsure = dose.with_columns(gain_low=pl.lit(-0.01))
-    assert {statement.verdict for statement in ablation_claims(unsure)[0].statements} == {Verdict.UNCLEAR}
-    assert ablation_claims(None)[0].statements[0].verdict is Verdict.UNTESTED
+    assert tested is not None
+    claim, grows = ablation_claims(dose, tested=tested)
+    assert [statement.verdict for statement in (*claim.statements, *grows.statements)] == [Verdict.HOLDS] * 4
+    row = tested.filter(claim=LEFT, arm="cooccurring", arch="transformer-4").row(0, named=True)
+    said = claim.of("transformer-4").sentence.replace(FIXED, " ")  # type: ignore[union-attr]
+    assert f"G is {row['estimate_nats']:.2f} nats [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" in said
+    assert "with as much other text removed" in said
+    assert "Holm p = .002" in said
+
+    def verdicts(**changes: float | bool | None) -> set[Verdict]:
+        changed = tested.with_columns(**{name: pl.lit(value) for name, value in changes.items()})
+        return {statement.verdict for statement in ablation_claims(dose, tested=changed)[0].statements}
+
+    assert verdicts(holds=False, estimate_nats=-0.1, ci_low=-0.2, ci_high=0.05) == {Verdict.FAILS}
+    assert verdicts(estimate_nats=0.005, ci_low=0.003, ci_high=0.007) == {Verdict.NEGLIGIBLE}
+    assert verdicts(holds=False, p_holm=0.06) == {Verdict.UNCLEAR}, "whatever the interval of one test alone"
+    assert verdicts(holds=None, p_holm=None) == {Verdict.UNCLEAR}
+    half = ablation_claims(dose.filter(pl.col("share_removed") < 1), tested=tested.filter(pl.col("claim") != LEFT))[0]
+    assert "At most 50" in half.statements[0].sentence
+    for untested in (half, ablation_claims(dose)[0], ablation_claims(None)[0]):
+        assert {statement.verdict for statement in untested.statements} == {Verdict.UNTESTED}
 
 
 def test_a_gain_that_grows_with_cooccurrence_is_told_from_a_loss_of_text() -> None:

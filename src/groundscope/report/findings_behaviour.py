@@ -1,9 +1,8 @@
 """The paper's claims on models trained without co-occurrence: a sentence per model, its estimate, interval, verdict."""
 
-import numpy as np
 import polars as pl
 
-from groundscope.behaviour.dose_tests import FALLS, SPECIFIC
+from groundscope.behaviour.dose_tests import FALLS, LEFT, SPECIFIC
 from groundscope.corpus.arms import Arm
 from groundscope.report.findings import FORWARD, NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
 from groundscope.report.numbers import (
@@ -13,13 +12,11 @@ from groundscope.report.numbers import (
     listing,
     nats,
     nats_within,
-    p_value,
     percent,
     plural,
     whole,
 )
 from groundscope.report.seeds import at_the_end
-from groundscope.statistics.corrections import LEVEL, holm
 
 OTHER_TEXT = {Arm.RANDOM: "as much text of all kinds", Arm.CONTROL: "as much other text"}
 """The controls of a removal, the better matched one first."""
@@ -32,10 +29,10 @@ def ablation_claims(
     return [
         Claim(
             "A gain is left when all co-occurring chunks are removed",
-            "Holds when, with every co-occurring chunk removed from training, the interval of G at the last checkpoint "
-            "for other words and other seeds lies above zero, and p is below .05 after correction over models (Holm). "
+            "Holds when, with every co-occurring chunk removed from training, G at the last checkpoint is above zero: "
+            "words and seeds both count as samples, p is corrected over models and directions (Holm) and below .05. "
             f"{size_rule(negligible)}",
-            _without_cooccurrence(dose, negligible),
+            _without_cooccurrence(dose, tested, negligible),
         ),
         Claim(
             "The gain grows with co-occurrence",
@@ -48,44 +45,48 @@ def ablation_claims(
     ]
 
 
-def _without_cooccurrence(dose: pl.DataFrame | None, negligible: float) -> tuple[Statement, ...]:
+def _without_cooccurrence(
+    dose: pl.DataFrame | None, tested: pl.DataFrame | None, negligible: float
+) -> tuple[Statement, ...]:
     if dose is None:
         return (Statement("", Verdict.UNTESTED, "Not measured in this run: it trains no model without co-occurrence."),)
     last = at_the_end(dose).filter(direction=FORWARD)
     most = last.filter(arm=Arm.COOCCURRING.value).sort("arch", "share_removed").group_by("arch").tail(1).sort("arch")
     if most.is_empty():
         return (Statement("", Verdict.UNTESTED, "No model was trained with those chunks removed, only other arms."),)
-    p = holm(most["p"].fill_null(np.nan).to_numpy())
-    statements = []
-    for row, corrected in zip(most.to_dicts(), p, strict=True):
-        doses = last.filter(pl.col("arch") == row["arch"])
-        statement = _statement(row, doses, None if np.isnan(corrected) else float(corrected))
-        statements.append(sized(statement, (row["gain_low"], row["gain_high"]), negligible, "G"))
-    return tuple(statements)
+    asked = {"claim": LEFT, "arm": Arm.COOCCURRING.value, "direction": FORWARD}
+    left = {} if tested is None else {row["arch"]: row for row in tested.filter(**asked).to_dicts()}
+    return tuple(
+        _left(left.get(row["arch"]), row, last.filter(arch=row["arch"]), negligible) for row in most.to_dicts()
+    )
 
 
-def _statement(row: dict, doses: pl.DataFrame, p: float | None) -> Statement:
-    arch = str(row["arch"])
-    if row["share_removed"] < 1:
-        removed = percent(row["share_removed"], 0)
-        return Statement(arch, Verdict.UNTESTED, f"At most {removed} of the co-occurring chunks were removed.")
-    estimate = (row["gain_nats"], row["gain_low"], row["gain_high"])
-    support = f"{plural(row['n_seeds'], 'seed')}, {plural(row['n_words'], 'word')}"
-    support += f"; {p_value(p)}" if p is not None else ""
+def _left(found: dict | None, most: dict, doses: pl.DataFrame, negligible: float) -> Statement:
+    """What the test ``found``, beside G at the last checkpoint of each dose; ``most`` is the largest of them."""
+    arch = str(most["arch"])
+    if found is None:
+        removed = f"At most {percent(most['share_removed'], 0)} of the co-occurring chunks were removed."
+        unknown = "Table dose_conclusions holds no test of it, which needs words and seeds that all doses share."
+        return Statement(arch, Verdict.UNTESTED, removed if most["share_removed"] < 1 else unknown)
     others = [
-        f"{nats(found['gain_nats'][0])} with {words}"
-        for words, found in (
+        f"{nats(beside['gain_nats'][0])} with {words}"
+        for words, beside in (
             ("scene words exchanged in them", doses.filter(arm=Arm.SEPARATED.value, share_removed=1.0)),
             ("as much text of all kinds removed", doses.filter(arm=Arm.RANDOM.value, share_removed=1.0)),
             ("as much other text removed", doses.filter(arm=Arm.CONTROL.value, share_removed=1.0)),
             ("nothing removed", doses.filter(arm=Arm.COOCCURRING.value, share_removed=0.0)),
         )
-        if found.height
+        if beside.height
     ]
     against = f", against {listing(others)}" if others else ""
+    estimate = (found["estimate_nats"], found["ci_low"], found["ci_high"])
     gain = f"G is {nats_within(*estimate)} without any co-occurring chunk{against}"
-    sentence = f"At step {whole(row['step'])} {gain} ({support})."
-    return Statement(arch, _verdict(row, p), sentence, f"G {decimal(row['gain_nats'], digits_for(*estimate))}")
+    support = f"{plural(found['n_seeds'], 'seed')}, {plural(found['n_words'], 'word')}; {holm_p(found['p_holm'])}"
+    sentence = f"At step {whole(most['step'])} {gain} ({support})."
+    fails = Verdict.UNCLEAR if found["estimate_nats"] > 0 else Verdict.FAILS
+    signs = f"G {decimal(found['estimate_nats'], digits_for(*estimate))}"
+    statement = Statement(arch, Verdict.HOLDS if found["holds"] else fails, sentence, signs)
+    return sized(statement, estimate[1:], negligible, "G")
 
 
 def _with_cooccurrence(tested: pl.DataFrame | None, negligible: float) -> tuple[Statement, ...]:
@@ -123,9 +124,3 @@ def _slopes(tests: pl.DataFrame, negligible: float) -> Statement:
 
 def _change(row: dict) -> str:
     return f"{nats_within(row['estimate_nats'], row['ci_low'], row['ci_high'])} ({holm_p(row['p_holm'])})"
-
-
-def _verdict(row: dict, p: float | None) -> Verdict:
-    if row["gain_low"] > 0 and (p is None or p < LEVEL):
-        return Verdict.HOLDS
-    return Verdict.UNCLEAR if row["gain_nats"] > 0 else Verdict.FAILS
