@@ -11,7 +11,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from groundscope.behaviour.dose_tests import DOSE_CONCLUSIONS
-from groundscope.errors import GroundscopeError
+from groundscope.errors import CorpusError, GroundscopeError
 from groundscope.files import write_json
 from groundscope.report.compare import write_comparison
 from groundscope.report.findings import claims
@@ -158,6 +158,15 @@ def test_a_damaged_table_is_named(plain_run: Path, tmp_path: Path) -> None:
     with pytest.raises(GroundscopeError, match=r"gain\.parquet"):
         write_page(run, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_card_of_another_version_is_named_by_what_differs(plain_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(plain_run, run)
+    card = json.loads((run / "corpus" / "card.json").read_text())
+    write_json(run / "corpus" / "card.json", {**card, "colour": "red"})
+    with pytest.raises(CorpusError, match=r"card\.json is damaged, or another version .* \(colour: Extra inputs"):
+        open_run(run)
 
 
 def test_a_table_of_another_version_counts_as_missing_and_is_named(plain_run: Path, tmp_path: Path) -> None:

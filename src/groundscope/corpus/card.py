@@ -1,12 +1,17 @@
 """The corpus card: what a corpus is made of, in numbers that anybody can check."""
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, ValidationError
 from rich.table import Table
 
 from groundscope.corpus.utterance import Channel
+from groundscope.errors import CorpusError
+from groundscope.files import read_json
 from groundscope.record import Record
+
+CARD = "card.json"
 
 Share = float | None
 """A share between 0 and 1; None where there is nothing to take a share of."""
@@ -120,6 +125,24 @@ class CorpusCard(Record):
         for what, value in self.rows():
             table.add_row(what, value)
         return table
+
+
+def read_card(corpus: Path) -> CorpusCard:
+    """Read the card of the corpus in a folder.
+
+    Raises CorpusError where there is none, and where it is of another version or of something else.
+    """
+    path = corpus / CARD
+    if not path.is_file():
+        raise CorpusError(f"{corpus} is not a corpus: it has no {CARD}. Make one with 'groundscope corpus'.")
+    try:
+        return CorpusCard.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise CorpusError(
+            f"{path} is damaged, or another version of groundscope wrote it ({what}). Build the corpus again."
+        ) from None
 
 
 def _percent(share: Share) -> str:

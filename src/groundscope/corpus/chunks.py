@@ -13,15 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from groundscope.corpus.card import CorpusCard
+from groundscope.corpus.card import CARD, CorpusCard, read_card
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
 from groundscope.corpus.stream import PROBLEMS, TokenStream
 from groundscope.corpus.utterance import Channel, Document
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import CorpusError, GroundscopeError
-from groundscope.files import atomic_directory, read_json, sha256_json, write_json
+from groundscope.files import atomic_directory, sha256_json, write_json
 from groundscope.record import Record
 from groundscope.tables import read_table, write_table
 
@@ -61,12 +61,10 @@ class Corpus:
 
         Raises CorpusError where ``path`` is no corpus, or where its parts do not belong together.
         """
-        if not (path / "card.json").is_file():
-            raise CorpusError(f"{path} is not a corpus: it has no card.json. Make one with 'groundscope corpus'.")
+        card = read_card(path)
         try:
-            card = CorpusCard.model_validate(read_json(path / "card.json"))
             chunks = np.load(path / "chunks.npy", mmap_mode="r")
-        except (ValidationError, ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, OSError) as error:
             first = str(error).splitlines()[0]
             raise CorpusError(f"The corpus at {path} is damaged ({first}). Build it again.") from None
         vocabulary = Vocabulary.load(path / "vocabulary.json")
@@ -152,7 +150,7 @@ def build_corpus(
             provenance={**provenance, "parser": f"groundscope {version('groundscope')}"},
             content_hash=content_hash(chunks, vocabulary),
         )
-        write_json(folder / "card.json", card.model_dump(mode="json"))
+        write_json(folder / CARD, card.model_dump(mode="json"))
         del chunks  # the mapping must not outlive the temporary folder
     return Corpus(out, card, vocabulary, np.load(out / "chunks.npy", mmap_mode="r"))
 
@@ -232,7 +230,7 @@ def refuse_to_replace(out: Path) -> None:
 
 def _is_corpus(folder: Path) -> bool:
     try:
-        CorpusCard.model_validate(read_json(folder / "card.json"))
-    except (ValidationError, GroundscopeError):  # no card, or that of something else: checkpoints have one too
+        read_card(folder)
+    except GroundscopeError:  # no card, or that of something else: checkpoints have one too
         return False
     return True

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from groundscope.corpus.card import CARD
 from groundscope.corpus.chunks import Corpus, content_hash, unknown_share, write_chunks
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
 from groundscope.corpus.utterance import Channel
@@ -49,7 +50,7 @@ def write_derived(
             "provenance": {**corpus.card.provenance, **provenance},
             "content_hash": content_hash(written, vocabulary),
         }
-        write_json(folder / "card.json", corpus.card.model_copy(update=changed).model_dump(mode="json"))
+        write_json(folder / CARD, corpus.card.model_copy(update=changed).model_dump(mode="json"))
         del written  # the mapping must not outlive the temporary folder
     return Corpus.open(out)
 

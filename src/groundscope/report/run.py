@@ -24,7 +24,7 @@ from groundscope.behaviour.measure import GAIN, SURPRISAL
 from groundscope.behaviour.one_form import ONE_FORM
 from groundscope.behaviour.pictures import PICTURES
 from groundscope.behaviour.words import WORDS
-from groundscope.corpus.card import CorpusCard
+from groundscope.corpus.card import CARD, CorpusCard, read_card
 from groundscope.files import read_json
 from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, MECHANISM_CONCLUSIONS
 from groundscope.mechanism.lens_table import LENS, LENS_FIT
@@ -236,7 +236,7 @@ def open_run(folder: Path) -> Run:
     outdated = [schema for schema, path in there.items() if any(other_columns(path, schema))]
     found = {schema: path for schema, path in there.items() if schema not in outdated}
     tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
-    card = _json(folder / "corpus" / "card.json")
+    corpus = folder / "corpus"
     study = folder / "study.yaml"
     order = pl.Enum(_archs(resolved, tables.values()))
     return Run(
@@ -244,7 +244,7 @@ def open_run(folder: Path) -> Run:
         study_text=study.read_text(encoding="utf-8", errors="replace") if study.is_file() else None,
         resolved=resolved,
         provenance=_json(folder / "provenance.json"),
-        card=CorpusCard.model_validate(card) if card else None,
+        card=read_card(corpus) if (corpus / CARD).is_file() else None,
         tables={name: table.with_columns(pl.col("^arch$").cast(order)) for name, table in tables.items()},
         heights={
             schema.name: pl.scan_parquet(path).select(pl.len()).collect().item() for schema, path in found.items()
