@@ -232,11 +232,15 @@ def figures(
 
     wanted = parse_formats(formats)
     _refuse_no_run(run)
-    written, missing = write_figures(open_run(run), out or run / "figures", wanted)
+    opened = open_run(run)
+    written, missing = write_figures(opened, out or run / "figures", wanted)
     for path in written:
         typer.echo(str(path))
     if missing:
         typer.echo(f"Not measured in this run, so not drawn: {', '.join(missing)}.", err=True)
+    if opened.outdated:
+        names = ", ".join(opened.outdated)
+        typer.echo(f"Another version of groundscope wrote {names} with other columns: left out.", err=True)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from matplotlib.axes import Axes
 
@@ -73,6 +74,17 @@ def test_every_claim_has_a_figure_in_every_format_and_the_same_bytes_each_time(w
     }
     again, _ = write_figures(open_run(whole_run), tmp_path / "two", ("pdf", "svg", "png"))
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+
+
+def test_tables_of_another_version_are_not_drawn_from(whole_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    for schema in (SALIENCY_LAYERS, LENS, CAUSAL):
+        path = run / "tables" / f"{schema.name}.parquet"
+        pl.read_parquet(path).drop("step").write_parquet(path)
+    written, missing = write_figures(open_run(run), tmp_path / "out", ("svg",))
+    assert {path.stem for path in written} == {"surprisal", "gain", "r2"}
+    assert missing == ["saliency", "lens", "causal"]
 
 
 def test_what_was_not_measured_is_named(plain_run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 
 import numpy as np
+import polars as pl
 import pytest
 
 from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
@@ -84,6 +85,13 @@ def test_pictures_are_left_out_where_they_are_too_large(run, monkeypatch):
     monkeypatch.setattr(picture_viewer, "BUDGET", 2 * 6 * 4 + 9)  # the maps of one picture, and its bytes
     assert picture_data(open_run(run[0]))["order"] == [0]
     monkeypatch.setattr(picture_viewer, "BUDGET", 10)
+    assert picture_data(open_run(run[0])) == {}
+
+
+@pytest.mark.parametrize("name", ["picture_saliency", "pictures_shown"])
+def test_tables_of_another_version_count_as_missing(run, name):
+    path = run[0] / "tables" / f"{name}.parquet"
+    pl.read_parquet(path).drop("arch").write_parquet(path)
     assert picture_data(open_run(run[0])) == {}
 
 

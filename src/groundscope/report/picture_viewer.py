@@ -14,7 +14,6 @@ import polars as pl
 from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
 from groundscope.report.run import Run
-from groundscope.tables import read_table
 
 BUDGET = 6 * 2**20
 """Bytes of maps and pictures together, before they are written as text, which adds a third."""
@@ -26,11 +25,7 @@ def picture_data(run: Run) -> dict[str, Any]:
 
     Empty without any pictures.
     """
-    folder = run.folder / "tables"
-    paths = [folder / f"{schema.name}.parquet" for schema in (PICTURE_SALIENCY, PICTURES_SHOWN)]
-    if not all(path.is_file() for path in paths):
-        return {}
-    saliency, pictures = read_table(paths[0], PICTURE_SALIENCY), read_table(paths[1], PICTURES_SHOWN)
+    saliency, pictures = run.read(PICTURE_SALIENCY), run.read(PICTURES_SHOWN)
     archs = [arch for arch in run.archs if arch in {*saliency["arch"]}]
     numbers = _within_budget(saliency, pictures)
     if not archs or not numbers:

@@ -23,11 +23,3 @@ def read_run_table(run: Path, name: str) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TableError(f"{path} cannot be read as Parquet ({error}). Delete it and run the study again.") from None
-
-
-def table_of(run: Path, name: str) -> pl.DataFrame | None:
-    """Return a table, or None where the run does not have it or it is empty."""
-    if name not in table_names(run):
-        return None
-    table = read_run_table(run, name)
-    return None if table.is_empty() else table

@@ -11,6 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from groundscope.errors import StudyError, did_you_mean
 from groundscope.files import atomic_file
+from groundscope.mechanism.causal_table import CAUSAL
+from groundscope.mechanism.head_tables import SALIENCY_LAYERS
+from groundscope.mechanism.lens_table import LENS
 from groundscope.report.findings import FORWARD
 from groundscope.report.numbers import compact
 from groundscope.report.paper.canvas import (
@@ -26,7 +29,6 @@ from groundscope.report.paper.canvas import (
     thinned,
 )
 from groundscope.report.run import Run
-from groundscope.report.run_tables import table_of
 from groundscope.report.seeds import at_the_end, different_courses
 from groundscope.report.style import COLOURS, GREY, StepAxis, step_axis
 from groundscope.report.table_text import stars
@@ -120,8 +122,8 @@ def r_squared(run: Run) -> PaperFigure | None:
 
 def saliency(run: Run) -> PaperFigure | None:
     """Saliency from the scene's word into the prediction: layers down, checkpoints right, one scale per model."""
-    table = table_of(run.folder, "saliency_layers")
-    if table is None:
+    table = run.read(SALIENCY_LAYERS)
+    if table.is_empty():
         return None
     with paper_style():
         archs = [arch for arch in run.archs if arch in set(table["arch"])]
@@ -137,8 +139,8 @@ def saliency(run: Run) -> PaperFigure | None:
 
 def lens(run: Run) -> PaperFigure | None:
     """What each layer already predicts at the last checkpoint: surprisal by depth, match and mismatch, per lens."""
-    table = table_of(run.folder, "lens")
-    if table is None:
+    table = run.read(LENS)
+    if table.is_empty():
         return None
     means = (
         at_the_end(table)
@@ -177,11 +179,8 @@ def lens(run: Run) -> PaperFigure | None:
 
 def causal(run: Run) -> PaperFigure | None:
     """Surprisal without the aggregate heads and without as many others; stars where they differ."""
-    table = table_of(run.folder, "causal")
-    rows = None if table is None else table.filter(
-        pl.col("role") == "aggregate", pl.col("control") == "layer-matched"
-    ).drop_nulls("intervention_nats")  # fmt: skip
-    if rows is None or rows.is_empty():
+    rows = run.read(CAUSAL).filter(role="aggregate", control="layer-matched").drop_nulls("intervention_nats")
+    if rows.is_empty():
         return None
     means = rows.group_by("arch", "step", maintain_order=True).agg(
         pl.col("tokens_seen").max(),
