@@ -1,5 +1,7 @@
 """Tables for papers."""
 
+import json
+
 import polars as pl
 import pytest
 
@@ -37,6 +39,14 @@ def test_csv_keeps_every_digit_and_column() -> None:
     text = table_text(selected(FRAME, "any", (), (), True), TextFormat.CSV)
     assert text.splitlines()[0] == "arch,estimate,p_holm,holds,weight_hash"
     assert "-0.12345" in text
+
+
+def test_csv_holds_lists_as_json() -> None:
+    frame = pl.DataFrame({"map": [[0.1, None], None, []], "words": [["a,b", '"'], [], ["c"]], "n": [1, 2, 3]})
+    read = pl.read_csv(table_text(frame, TextFormat.CSV).encode())
+    maps, words = ([None if text is None else json.loads(text) for text in read[name]] for name in ("map", "words"))
+    assert (maps, words) == (frame["map"].to_list(), frame["words"].to_list())
+    assert read["n"].to_list() == [1, 2, 3]
 
 
 def test_rows_and_columns_are_chosen_by_name() -> None:

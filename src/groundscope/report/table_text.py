@@ -1,5 +1,6 @@
 """A table as text for a paper: LaTeX (booktabs) or Markdown with rounded numbers, or CSV with all digits."""
 
+import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -51,12 +52,21 @@ def selected(
 
 
 def table_text(frame: pl.DataFrame, form: TextFormat) -> str:
-    """Write ``frame``; p values get their stars (* < .05, ** < .01, *** < .001) in LaTeX and Markdown."""
+    """Write ``frame``; p values get their stars (* < .05, ** < .01, *** < .001) in LaTeX and Markdown.
+
+    CSV keeps every digit and holds lists as JSON.
+    """
     if form is TextFormat.CSV:
-        return frame.write_csv()
+        lists = frame.select(pl.selectors.nested()).get_columns()
+        return frame.with_columns(map(_as_json, lists)).write_csv()
     cells = [[_cell(name, value) for name, value in row.items()] for row in frame.iter_rows(named=True)]
     numeric = [dtype.is_numeric() for dtype in frame.dtypes]
     return (_latex if form is TextFormat.LATEX else _markdown)(frame.columns, cells, numeric)
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    texts = [None if value is None else json.dumps(value) for value in column.to_list()]
+    return pl.Series(column.name, texts, pl.String)
 
 
 def stars(p: float | None) -> str:
