@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from groundscope.errors import RunError
+from groundscope.models.memory import out_of_memory
 
 T = TypeVar("T")
 
@@ -51,16 +52,9 @@ def _attempt(work: Callable[[slice], T], part: slice) -> T | None:
     try:
         return work(part)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)  # PyTorch's CPU allocator raises a plain RuntimeError
-    return "can't allocate memory" in text or "not enough memory" in text

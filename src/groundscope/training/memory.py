@@ -10,19 +10,11 @@ import torch
 from safetensors import SafetensorError
 
 from groundscope.errors import TrainingError
+from groundscope.models.memory import out_of_memory
 from groundscope.training.config import TrainConfig
 from groundscope.training.state import GENERATIONS
 
 BYTES = {"fp32": 4, "bf16": 2}
-# what torch's allocators and libraries say, in a plain RuntimeError
-NO_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "Cannot allocate memory",
-    "out of memory",
-    "ALLOC_FAILED",
-    "std::bad_alloc",
-)
 NO_SPACE = ("No space left on device", "Disk quota exceeded")
 
 
@@ -75,7 +67,7 @@ def explain_shortage(config: TrainConfig, processes: int, out: Path) -> Iterator
         yield
     except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError, SafetensorError) as error:
         text = str(error)
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in NO_MEMORY):
+        if out_of_memory(error):
             first = text.splitlines()[0] if text else "no details"
             raise TrainingError(f"Out of memory ({first}). {_advice(config, processes)}") from error
         if any(sign in text for sign in NO_SPACE):
