@@ -16,6 +16,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from groundscope.cli import main
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
+from groundscope.errors import ModelError
+from groundscope.mechanism import inspect_models
 from groundscope.mechanism.criteria import CriterionOptions
 from groundscope.mechanism.inspect_models import Question, Subject, inspect_subjects, subjects_of
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
@@ -23,6 +25,7 @@ from groundscope.models import GroundedLMConfig
 from groundscope.models.hub import from_pretrained
 from groundscope.training.config import TrainConfig
 from groundscope.training.loop import train
+from groundscope.trajectory.revisions import split_revisions
 
 PROMPT = "<CHI> sees<ENV> horse<ENV> <CHI> a<LAN>"
 
@@ -122,6 +125,20 @@ def test_equal_weights_under_two_names_are_told(training, tmp_path, capsys):
 def test_a_training_is_inspected_where_and_as_it_is_asked(training):
     (subject,) = subjects_of(str(training), revisions=["4"], device="auto", dtype="bfloat16")
     assert subject.load().unembedding.dtype == torch.bfloat16
+
+
+def test_so_many_published_revisions_are_taken_in_the_order_of_training(monkeypatch):
+    names = ["main", "step0", "step1", "step1000", "step16", "step2"]  # as the hub lists them
+    monkeypatch.setattr(inspect_models, "list_revisions", lambda repository: split_revisions(names))
+    assert [subject.revision for subject in subjects_of("some/series", count=3)] == ["step0", "step2", "step1000"]
+    names[1:] = []
+    with pytest.raises(ModelError, match="No revision of 'some/series' says where in training"):
+        subjects_of("some/series", count=3)
+
+
+def test_some_of_the_checkpoints_of_a_training(training):
+    for count, steps in ((1, [4]), (2, [0, 4]), (9, [0, 2, 4])):
+        assert [subject.revision for subject in subjects_of(str(training), count=count)] == [f"step{n}" for n in steps]
 
 
 def test_one_model_is_in_memory_at_a_time(gpt2):

@@ -6,13 +6,11 @@ from hypothesis import strategies as st
 
 from groundscope.errors import ModelError
 from groundscope.trajectory.revisions import (
-    PYTHIA_STEPS,
     Revision,
     list_revisions,
     order_revisions,
     parse_revision,
     split_revisions,
-    spread,
 )
 
 
@@ -80,17 +78,3 @@ def test_a_hub_listing_is_split_into_places_and_the_rest():
 def test_listing_offline_says_what_to_do():
     with pytest.raises(ModelError, match="Name them yourself"):
         list_revisions("EleutherAI/pythia-14m")
-
-
-def test_the_154_steps_of_pythia():
-    assert len(PYTHIA_STEPS) == 154
-    assert PYTHIA_STEPS[:4] + PYTHIA_STEPS[10:13] == (0, 1, 2, 4, 512, 1000, 2000)
-
-
-def test_a_spread_keeps_both_ends():
-    series = order_revisions(f"step{step}" for step in PYTHIA_STEPS)
-    few = spread(series, 5)
-    assert [revision.step for revision in few] == [0, 28_000, 66_000, 105_000, 143_000]
-    assert spread(series, 1000) == series
-    with pytest.raises(ModelError, match="at least 2"):
-        spread(series, 1)

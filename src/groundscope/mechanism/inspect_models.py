@@ -21,8 +21,9 @@ from groundscope.models.convert import from_mamba2
 from groundscope.models.hub import device_named, dtype_named, from_pretrained
 from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.wording import Wording, word_listed, word_prompt
-from groundscope.trajectory.checkpoints import Trajectory
-from groundscope.trajectory.revisions import list_revisions, order_revisions, spread
+from groundscope.trajectory.at import evenly
+from groundscope.trajectory.checkpoints import Checkpoint, Trajectory
+from groundscope.trajectory.revisions import list_revisions, order_revisions
 
 SEARCHED = 6
 """How many folders upward from a checkpoint its vocabulary is looked for: a run's corpus stands five above it."""
@@ -87,8 +88,10 @@ def subjects_of(
     if revisions or count:
         if folder.is_dir():
             raise ModelError(f"{folder} is one model; revisions are those of a repository or of a training's folder.")
-        ordered = order_revisions(revisions) if revisions else spread(list_revisions(model)[0], count or 2)
-        names: list[str | None] = [found.name for found in ordered]
+        series = order_revisions(revisions or [found.name for found in list_revisions(model)[0]])
+        if not series:
+            raise ModelError(f"No revision of '{model}' says where in training it stands. Name one with --revision.")
+        names: list[str | None] = [found.name for found in (series if revisions else evenly(series, count or 2))]
     else:
         names = [revision]
     return [
@@ -132,16 +135,15 @@ def _trained(
     run: Path, steps: Sequence[str], count: int | None, device: torch.device, dtype: torch.dtype
 ) -> list[Subject]:
     trajectory = Trajectory.open(run)
-    checkpoints = list(trajectory.checkpoints)
+    checkpoints: Sequence[Checkpoint] = trajectory.checkpoints
     if steps:
         for step in steps:
             if not step.removeprefix("step").isdigit():
                 raise ModelError(f"The revisions of a training are its steps; '{step}' is none.")
         wanted = sorted({int(step.removeprefix("step")) for step in steps})
         checkpoints = [trajectory.at(step) for step in wanted]
-    elif count and count < len(checkpoints):
-        last = len(checkpoints) - 1
-        checkpoints = [checkpoints[round(i * last / max(1, count - 1))] for i in range(count)]
+    elif count:
+        checkpoints = evenly(checkpoints, count)
     return [
         Subject(str(run), f"step{one.step}", lambda one=one: one.load().to(device, dtype))  # type: ignore[arg-type]
         for one in checkpoints

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from groundscope.report.mechanism_figures import spread_out
+from groundscope.trajectory.at import evenly
 
 MOST_STEPS = 12
 BUDGET = 2_500_000
@@ -41,7 +41,7 @@ def _bytes_per_step(rows: pl.DataFrame) -> int:
 
 
 def _of_model(rows: pl.DataFrame, tokens: Mapping[int, str], count: int) -> dict[str, Any]:
-    steps = spread_out(rows["step"].unique().sort().to_list(), count)
+    steps = evenly(rows["step"].unique().sort().to_list(), count)
     first = rows.filter(step=steps[0])
     return {
         "seed": first["seed"][0],

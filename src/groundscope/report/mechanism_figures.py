@@ -9,6 +9,7 @@ from groundscope.mechanism.criteria import Role
 from groundscope.report.chart_parts import DOTTED, RULE, Lines, bare_figure, by, plain, span, step_figure
 from groundscope.report.numbers import decimal, interval, nats, p_value, percent, rounded
 from groundscope.report.style import Mark, StepAxis
+from groundscope.trajectory.at import evenly
 
 DASHES = {Role.AGGREGATE.value: "solid", Role.GATHER.value: "dash"}
 _ROW = 26  # pixels of one layer in a map
@@ -51,7 +52,7 @@ def layer_map(
             "type": "category",
             "title": {"text": "training step", "standoff": 8},
             "tickangle": 0,
-            "tickvals": [f"{step:,}" for step in spread_out(steps, 10)],
+            "tickvals": [f"{step:,}" for step in evenly(steps, 10)],
             "showgrid": False,
         },
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
@@ -146,10 +147,3 @@ def _role_lines(
             lines.add(known, value, role, marks[arch], {"arch": arch}, say, **look)
     lines.name_ends()
     return figure
-
-
-def spread_out(steps: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of the steps, evenly over their ranks, first and last among them."""
-    if len(steps) <= count:
-        return list(steps)
-    return [steps[round(i * (len(steps) - 1) / (count - 1))] for i in range(count)]

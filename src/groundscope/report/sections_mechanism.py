@@ -29,11 +29,12 @@ from groundscope.report.content import Content, Section
 from groundscope.report.findings import Claim
 from groundscope.report.findings_mechanism import mechanism_claims
 from groundscope.report.head_maps import head_maps
-from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, spread_out, sweep_figure
+from groundscope.report.mechanism_figures import effect_figure, layer_map, share_figure, sweep_figure
 from groundscope.report.run import Run
 from groundscope.report.seeds import at_the_end
 from groundscope.statistics.corrections import LEVEL
 from groundscope.tables import TableSchema
+from groundscope.trajectory.at import evenly
 
 TOP_HEADS = 12
 TABLE_STEPS = 6
@@ -199,7 +200,7 @@ def lens_content(run: Run) -> Content | None:
         figures[f"lens-{at}"] = layer_map(rows, "match", run.marks[arch], names, _reach(readings, "match"))
         if rows["gain"].null_count() < len(rows):
             figures[f"lens-gain-{at}"] = layer_map(rows, "gain", run.marks[arch], names, _reach(readings, "gain", 0.0))
-        steps = spread_out(rows["step"].unique().sort().to_list(), TABLE_STEPS)
+        steps = evenly(rows["step"].unique().sort().to_list(), TABLE_STEPS)
         tables[arch] = {
             "names": names,
             "rows": [(step, rows.filter(step=step).sort("layer")["match"].to_list()) for step in steps],

@@ -1,4 +1,4 @@
-"""Published checkpoint series: what a revision's name says, in which order revisions come, and which to take.
+"""Published checkpoint series: what a revision's name says, and in which order revisions come.
 
 | series | revision | its place is counted in |
 |---|---|---|
@@ -7,10 +7,12 @@
 | OLMo 2 on | ``stage1-step10000-tokens42B``, ``stage2-ingredient1-step1000-tokens3B`` | steps of a stage, tokens |
 | stanford-crfm (Mistral) | ``checkpoint-1000`` | steps |
 | BabyLM | ``chck_10M`` | words |
+
+A step of Pythia's is 1024 sequences of 2048 tokens (Biderman et al. 2023, arXiv 2304.01373, section 2.3).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -21,9 +23,6 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from groundscope.errors import ModelError
 
 Unit = Literal["step", "words"]
-
-PYTHIA_TOKENS_PER_STEP = 2_097_152  # Biderman et al. 2023 (arXiv 2304.01373), section 2.3: 1024 sequences of 2048
-PYTHIA_STEPS = (0, *(2**power for power in range(10)), *range(1000, 143_001, 1000))
 
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _GRAMMARS = tuple(
@@ -115,20 +114,6 @@ def list_revisions(repository: str) -> tuple[tuple[Revision, ...], tuple[str, ..
             f"The revisions of '{repository}' cannot be listed ({reason}). Name them yourself, e.g. step0, step1000."
         ) from None
     return split_revisions(ref.name for ref in [*refs.branches, *refs.tags])
-
-
-def spread(revisions: Sequence[Revision], count: int) -> tuple[Revision, ...]:
-    """Return ``count`` of the revisions, evenly spread over their ranks, with the first and the last.
-
-    Ranks, not steps: published series are dense early in training, where emergence is. Raises ModelError for a count
-    below 2 (or 1 of 1).
-    """
-    if count >= len(revisions):
-        return tuple(revisions)
-    if count < 2:
-        raise ModelError(f"A trajectory needs at least 2 revisions, asked for {count}.")
-    last = len(revisions) - 1
-    return tuple(revisions[round(i * last / (count - 1))] for i in range(count))
 
 
 def _number(text: str) -> int:
