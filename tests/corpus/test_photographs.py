@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.inpainting import Inpainter
-from groundscope.corpus.photographs import object_named, picture_key, read_coco, read_yolo
+from groundscope.corpus.photographs import picture_key, read_coco, read_yolo
 from groundscope.corpus.picture_files import pictures_in
 from groundscope.corpus.repainting import crop_swap
 from groundscope.errors import CorpusError
@@ -67,9 +67,6 @@ def test_yolo_and_coco_say_the_same(folder):
     assert [(thing.name, thing.box) for thing in empty.objects] == [("traffic light", Box(50, 30, 10, 10))]
     assert (again.unboxed, empty.unboxed) == ({"dog"}, {"dog"})  # a crowd, and a box outside of the picture
     assert [problem.what for problem in problems] == ["annotation 4", "annotation 5"]
-    assert object_named(first, "dog").box.area == 600
-    with pytest.raises(CorpusError, match=r"shows no doge: dog, light\. Did you mean 'dog'"):
-        object_named(first, "doge")
 
 
 def test_of_photographs_that_are_called_alike_the_one_in_the_named_folder_is_meant(tmp_path):

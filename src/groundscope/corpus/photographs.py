@@ -16,7 +16,7 @@ from groundscope.corpus.boxes import Box, Size
 from groundscope.corpus.picture_files import bytes_of, content_of, open_inside
 from groundscope.corpus.sources import READ_ERRORS, SourceFile
 from groundscope.corpus.utterance import Problem, Utterance
-from groundscope.errors import CorpusError, did_you_mean
+from groundscope.errors import CorpusError
 
 _UNREADABLE = (*READ_ERRORS, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a damaged picture: of a broken PNG SyntaxError and ValueError, of broken EXIF struct.error."""
@@ -168,15 +168,6 @@ def read_coco(pictures: Sequence[SourceFile], instances: Sequence[Path], problem
 def last_word(name: str) -> str:
     """A class of several words (``traffic light``) is named by its last, which is the noun."""
     return name.split()[-1]
-
-
-def object_named(photograph: Photograph, word: str) -> Labelled:
-    """Return the largest object of a word; raises CorpusError that says what the photograph shows."""
-    matching = [thing for thing in photograph.objects if thing.word == word]
-    if not matching:
-        shown = sorted({thing.word for thing in photograph.objects})
-        raise CorpusError(f"{photograph.name} shows no {word}: {', '.join(shown)}.{did_you_mean(word, shown)}")
-    return max(matching, key=lambda thing: thing.box.area)
 
 
 def _coco(there: Mapping[str, list[SourceFile]], path: Path, problems: list[Problem]) -> Iterator[Photograph]:
