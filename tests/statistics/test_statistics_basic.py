@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from groundscope.statistics.corrections import benjamini_hochberg, holm, holm_within
-from groundscope.statistics.paired import cohens_dz, sign_flip_test, t_test
+from groundscope.statistics.paired import cohens_dz, sign_flip_test, t_interval
 from groundscope.statistics.regression import mean, partial_r_squared, r_squared, slope
 from groundscope.statistics.resampling import bootstrap, equal_weights, generator, resample_weights
 
@@ -47,12 +47,25 @@ def test_sampled_sign_flips_agree_with_scipy(rng):
     assert ours.min() >= 1 / 20_000
 
 
-def test_t_test_and_effect_size_agree_with_scipy(rng):
+@pytest.mark.parametrize("size", [5, 60])
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_difference_that_is_no_number_is_refused_and_not_significant(rng, size, unknown):
+    values = rng.normal(size=(size, 2))
+    values[1, 1] = unknown
+    with pytest.raises(ValueError, match="nan or infinite"):
+        sign_flip_test(values, alternative="two-sided", draws=100, rng=rng)
+
+
+def test_interval_and_effect_size_agree_with_scipy(rng):
     values = rng.normal(0.3, 2, size=(30, 2))
-    expected = stats.ttest_1samp(values, 0, alternative="greater").pvalue
-    np.testing.assert_allclose(t_test(values, alternative="greater"), expected)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    np.testing.assert_allclose(t_interval(values, 0.9), expected)
     np.testing.assert_allclose(cohens_dz(values), values.mean(0) / values.std(0, ddof=1))
-    assert np.isnan(t_test(np.ones((5, 1)), alternative="two-sided")).all()
+    assert np.isnan(cohens_dz(np.ones((5, 1)))).all()
+
+
+def test_one_observation_has_neither_interval_nor_effect_size():
+    assert np.isnan([*t_interval(np.ones((1, 2))), cohens_dz(np.ones((1, 2)))]).all()
 
 
 def test_corrections_agree_with_published_definitions(rng):

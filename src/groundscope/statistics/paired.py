@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
-from scipy.stats import ttest_1samp
 
 Alternative = Literal["greater", "less", "two-sided"]
 EXACT_UP_TO = 12
@@ -24,8 +23,11 @@ def sign_flip_test(
     Under no effect a word's difference between two exchangeable conditions is as likely as its negative, so the
     signs are flipped: all of them for few observations (exact), else ``draws`` random patterns, the same for all
     columns, with the observed one counted in (Phipson and Smyth 2010), so that p is never 0 and the test is never
-    too liberal. Makes no assumption of normality. Differences must not hold nan.
+    too liberal. Makes no assumption of normality. Raises ValueError for differences that are nan or infinite: no
+    pattern compares with them, and they would pass for the most significant ones.
     """
+    if not np.isfinite(differences).all():
+        raise ValueError("A difference that is nan or infinite cannot be tested: leave its observation out.")
     n = len(differences)
     flat = differences.reshape(n, -1)
     if n <= EXACT_UP_TO:
@@ -43,25 +45,25 @@ def sign_flip_test(
     return np.mean(null >= observed - tolerance, axis=0).reshape(differences.shape[1:])
 
 
-def t_test(differences: Float[np.ndarray, "n *column"], *, alternative: Alternative) -> Float[np.ndarray, "*column"]:
-    """Return the p value of Student's paired t test for each column; nan where no difference varies."""
-    varied = differences.std(axis=0) > 1e-12 * np.abs(differences).max(axis=0, initial=0)
-    safe = np.where(varied, differences, np.arange(len(differences)).reshape(-1, *[1] * (differences.ndim - 1)))
-    _, p = ttest_1samp(safe, 0.0, axis=0, alternative=alternative)
-    return np.where(varied, np.asarray(p, dtype=float), np.nan)
-
-
 def t_interval(
     differences: Float[np.ndarray, "n *column"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, "*column"], Float[np.ndarray, "*column"]]:
-    """Return Student's confidence interval of the mean of each column."""
+    """Return Student's confidence interval of the mean of each column (Student 1908); nan for a single observation."""
     mean, n = differences.mean(axis=0), len(differences)
-    half = student.ppf((1 + level) / 2, n - 1) * differences.std(axis=0, ddof=1) / np.sqrt(n)
+    half = student.ppf((1 + level) / 2, n - 1) * _deviation(differences) / np.sqrt(n)
     return np.asarray(mean - half), np.asarray(mean + half)
 
 
 def cohens_dz(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:
-    """Return the effect size of paired differences: their mean over their standard deviation; nan without spread."""
-    spread = differences.std(axis=0, ddof=1)
-    mean = differences.mean(axis=0)
+    """Return the effect size of paired differences: their mean over their standard deviation (Cohen 1988, section 2.3).
+
+    nan where they do not vary, as a single observation does not.
+    """
+    spread, mean = _deviation(differences), differences.mean(axis=0)
     return np.divide(mean, spread, out=np.full_like(mean, np.nan), where=spread > 0)
+
+
+def _deviation(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:
+    """Standard deviation in the population, as a sample of two or more tells it; else nan."""
+    known = len(differences) > 1
+    return differences.std(axis=0, ddof=1) if known else np.full(differences.shape[1:], np.nan)
