@@ -60,6 +60,7 @@ def test_interval_and_effect_size_agree_with_scipy(rng):
     values = rng.normal(0.3, 2, size=(30, 2))
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
     np.testing.assert_allclose(t_interval(values, 0.9), expected)
+    np.testing.assert_allclose(t_interval(values[:, 0], 0.9), [end[0] for end in expected])
     np.testing.assert_allclose(cohens_dz(values), values.mean(0) / values.std(0, ddof=1))
     assert np.isnan(cohens_dz(np.ones((5, 1)))).all()
 

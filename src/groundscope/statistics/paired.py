@@ -65,5 +65,6 @@ def cohens_dz(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, 
 
 def _deviation(differences: Float[np.ndarray, "n *column"]) -> Float[np.ndarray, "*column"]:
     """Standard deviation in the population, as a sample of two or more tells it; else nan."""
-    known = len(differences) > 1
-    return differences.std(axis=0, ddof=1) if known else np.full(differences.shape[1:], np.nan)
+    if len(differences) < 2:
+        return np.full(differences.shape[1:], np.nan)
+    return np.asarray(differences.std(axis=0, ddof=1))
