@@ -101,6 +101,7 @@ def test_what_is_left_keeps_order_and_ids_and_is_counted_anew(corpus, words, tmp
         assert card.words_left[channel] == counted < card.words(channel)
     text = "\n".join(card.lines())
     assert re.search(rf"removed by ablation +{card.tokens_removed:,}\n", text)
+    assert f"co-occurring, {len(words)} listed words  {card.share_cooccurring_words:.1%}\n" in text
     assert "removed by ablation" not in "\n".join(corpus.card.lines())
 
 

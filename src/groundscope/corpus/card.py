@@ -62,7 +62,7 @@ class CorpusCard(Record):
         description="Share of chunks that hold some form in both channels, function words included."
     )
     share_cooccurring_words: Share = Field(
-        description="Share of chunks that hold at least one of options.words in both channels."
+        description="Share of chunks that hold at least one of options.words, or of the ablation's, in both channels."
     )
     unknown_share: dict[Channel, Share] = Field(
         description="Per channel: share of its tokens in the chunks that are <unk>, rare words included."
@@ -102,8 +102,8 @@ class CorpusCard(Record):
             ("  co-occurring, any form", _percent(self.share_cooccurring)),
         ]
         if self.share_cooccurring_words is not None:
-            listed = len(self.options.get("words", ()))
-            rows.append((f"  co-occurring, {listed} listed words", _percent(self.share_cooccurring_words)))
+            listed = self.provenance.get("ablation", self.options).get("words", ())
+            rows.append((f"  co-occurring, {len(listed)} listed words", _percent(self.share_cooccurring_words)))
         rows += [(f"unknown in {channel}", _percent(share)) for channel, share in self.unknown_share.items()]
         rows += [
             ("problems", f"{self.problems:,}"),
