@@ -66,7 +66,7 @@ def _left(found: dict | None, most: dict, doses: pl.DataFrame, negligible: float
     arch = str(most["arch"])
     if found is None:
         removed = f"At most {percent(most['share_removed'], 0)} of the co-occurring chunks were removed."
-        unknown = "Table dose_conclusions holds no test of it, which needs words and seeds that all doses share."
+        unknown = "Table dose_conclusions, which would hold its test, is missing or lacks it."
         return Statement(arch, Verdict.UNTESTED, removed if most["share_removed"] < 1 else unknown)
     others = [
         f"{nats(beside['gain_nats'][0])} with {words}"
