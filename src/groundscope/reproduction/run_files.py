@@ -1,16 +1,12 @@
-"""What a run's folder says of itself: its settings and its corpus, checked to be of the kind that they should be.
-
-A folder below ``results`` keeps the card of the corpus beside the tables, as the corpus itself is not published.
-"""
+"""What a run's folder says of itself: its settings and its corpus, checked to be of the kind that they should be."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from groundscope.corpus.card import CARD
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json
-
-CARDS = ("corpus/card.json", "corpus-card.json")
 
 
 def resolved_of(run: Path) -> dict[str, Any]:
@@ -29,7 +25,8 @@ def resolved_of(run: Path) -> dict[str, Any]:
 
 def card_of(run: Path) -> dict[str, Any]:
     """Return the card of the corpus of ``run``; empty where it does not hold it."""
-    return next((object_in(run / name) for name in CARDS if (run / name).is_file()), {})
+    card = run / "corpus" / CARD
+    return object_in(card) if card.is_file() else {}
 
 
 def object_in(file: Path) -> dict[str, Any]:
