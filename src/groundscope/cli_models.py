@@ -16,13 +16,18 @@ def inspect(
     ground: Annotated[str | None, typer.Option(help="The word of the prompt that shows the thing.")] = None,
     revision: Annotated[str | None, typer.Option(help="One revision, e.g. step1000.")] = None,
     revisions: Annotated[str | None, typer.Option(help="Several, by commas: a trajectory.")] = None,
-    count: Annotated[int | None, typer.Option(min=2, help="So many of the revisions there are.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=2, help="This many of the revisions there are, evenly spread.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.01, max=1, help="Least share of a head's saliency. Default: .3.")
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
-    vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -103,7 +108,10 @@ def detect(
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    vocabulary: Annotated[Path | None, typer.Option(help="The corpus of a model of ours.")] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
     quiet: Quiet = False,

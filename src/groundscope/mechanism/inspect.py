@@ -115,7 +115,7 @@ def _heads(
     seed: int,
 ) -> tuple[tuple[float | None, ...], tuple[HeadReading, ...], tuple[Removal, ...], str]:
     if not wording.ground:
-        return (), (), (), "no ground was named, so there is no flow to follow"
+        return (), (), (), "no ground was named, so there is no flow to follow: name it with --ground"
     try:
         index = HeadIndex.of(model)
     except ModelError as error:  # attention that no gate reaches; it says why
