@@ -204,6 +204,11 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
     path.write_text("- a list")
     with pytest.raises(StudyError, match="holds list"):
         load_study(path)
+    path.write_text("# nothing yet")
+    with pytest.raises(StudyError, match="is empty where a study's keys"):
+        load_study(path)
+    with pytest.raises(StudyError, match="is a folder"):
+        load_study(tmp_path)
     path.write_bytes(b"name: caf\xe9")
     with pytest.raises(StudyError, match="not UTF-8"):
         load_study(path)
@@ -213,3 +218,29 @@ def test_files_that_are_not_studies(tmp_path: Path) -> None:
         load_study(None, ["training.steps"])
     with pytest.raises(StudyError, match="holds a value"):
         load_study(None, ["name.first=x"])
+
+
+def test_a_key_that_stands_twice_is_refused_at_every_depth(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    whole = path.read_text()
+    path.write_text(f"{whole}training: {{steps: 5}}\nstatistics: {{}}\ntraining: {{warmup_steps: 1}}\n")
+    line = whole.count("\n") + 1
+    with pytest.raises(StudyError) as error:
+        load_study(path)
+    assert f"at line {line + 2}: the key 'training' stands at line {line} already; keep one" in str(error.value)
+    path.write_text(f"{whole}training:\n  steps: 5\n  'steps': 6\n")
+    with pytest.raises(StudyError, match="the key 'steps' stands"):
+        load_study(path)
+    with pytest.raises(StudyError, match="not valid YAML"):
+        load_study(written(tmp_path), ["training={steps: 5, steps: 6}"])
+
+
+def test_merge_keys_give_way_to_a_mappings_own(tmp_path: Path) -> None:
+    path = written(tmp_path, models={})
+    shared = "a: &a {preset: transformer-4, d_model: 64}"
+    merged = "{<<: *b, d_model: 128}"
+    path.write_text(
+        f"name: n\ncorpus: {{source: toyworld}}\nmodels:\n  {shared}\n  b: &b {{<<: *a, d_model: 32}}\n  c: {merged}\n"
+    )
+    overrides = {name: model.overrides for name, model in load_study(path).models.items()}
+    assert overrides == {"a": {"d_model": 64}, "b": {"d_model": 32}, "c": {"d_model": 128}}

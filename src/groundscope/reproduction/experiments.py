@@ -15,6 +15,7 @@ import yaml
 from groundscope.errors import StudyError, did_you_mean
 from groundscope.study.config import Study
 from groundscope.study.load import load_study
+from groundscope.study.strict_yaml import read_yaml
 
 STUDIES = Path("studies/paper")
 RUNS = Path("runs")
@@ -98,7 +99,7 @@ def _replaced(studies: Path, scale: str, asked_by: tuple[str, ...] = ()) -> dict
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = read_yaml(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise StudyError(f"{file} is not valid YAML: {error}") from None
     parts = [tree.get("all", {}), tree.get("experiments")] if isinstance(tree, dict) else [None]

@@ -12,6 +12,7 @@ from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.study.config import Study
 from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
+from groundscope.study.strict_yaml import read_yaml
 
 DEFAULT_STUDY = "toyworld.yaml"
 
@@ -25,6 +26,8 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
     if path is None:
         text, folder = (files("groundscope.data") / DEFAULT_STUDY).read_text(encoding="utf-8"), Path.cwd()
     else:
+        if path.is_dir():
+            raise StudyError(f"{path} is a folder. Name the study file in it: {path}/NAME.yaml.")
         if not path.is_file():
             raise StudyError(f"There is no study file {path}.{_neighbours(path)}")
         try:
@@ -45,15 +48,14 @@ def load_study(path: Path | None, overrides: Iterable[str] = ()) -> Study:
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(text)
+        tree = read_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise StudyError(f"{name} is not valid YAML{place}: {getattr(error, 'problem', None) or error}.") from None
     if not isinstance(tree, dict):
-        raise StudyError(
-            f"{name} holds {type(tree).__name__} where a study's keys (name, corpus, models, ...) should stand."
-        )
+        found = "is empty" if tree is None else f"holds {type(tree).__name__}"
+        raise StudyError(f"{name} {found} where a study's keys (name, corpus, models, ...) should stand.")
     return tree
 
 
@@ -69,7 +71,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
             raise StudyError(f"--set {override}: '{part}' holds a value, not a section.")
         node = below
     try:
-        node[last] = yaml.safe_load(value)
+        node[last] = read_yaml(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise StudyError(f"--set {override}: the value is not valid YAML.") from None
 
