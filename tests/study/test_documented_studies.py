@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from groundscope.study.load import load_study
-from groundscope.study.run import describe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,13 +27,13 @@ SHOWN = [(page, block) for page in PAGES for block in shown(page)]
 def test_what_a_page_shows_of_a_study_file_is_valid(page: Path, block: str, tmp_path: Path) -> None:
     least = {"name": "shown", "corpus": {"source": "toyworld"}, "models": {"lstm-4": {"preset": "lstm-4"}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({**least, **yaml.safe_load(block)}), encoding="utf-8")
-    assert "is valid" in next(describe(load_study(tmp_path / "study.yaml")))
+    assert load_study(tmp_path / "study.yaml").name
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("studies/*.yaml")), ids=lambda file: file.stem)
 def test_every_study_that_is_shipped_is_valid(file: Path) -> None:
     if isinstance(yaml.safe_load(file.read_text(encoding="utf-8")), dict):  # else it is a study's contexts
-        assert "is valid" in next(describe(load_study(file)))
+        assert load_study(file).name
 
 
 def test_the_readme_shows_the_models_and_the_corpus_of_the_study_it_names() -> None:

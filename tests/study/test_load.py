@@ -70,6 +70,16 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         located(paths[1])
     monkeypatch.setenv("TALK", "/somewhere")
     assert located(paths[1]) == Path("/somewhere/b.zip")
+    monkeypatch.setenv("TALK", "")
+    with pytest.raises(StudyError, match="export TALK="):
+        located(paths[1])
+
+
+def test_a_home_is_known_as_shells_write_it_and_their_variables_are_not(tmp_path: Path) -> None:
+    study = load_study(written(tmp_path, corpus={"source": "chat", "paths": ["~/a.zip"]}))
+    assert study.corpus.model_dump()["paths"] == (Path("${HOME}/a.zip"),)
+    with pytest.raises(StudyError, match=r"begins with a shell's variable\. Write \$\{TALK\}/b\.zip\."):
+        load_study(written(tmp_path, corpus={"source": "chat", "paths": ["$TALK/b.zip"]}))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +130,8 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
         ({"behaviour": {"controls": ["shufled"]}}, "behaviour.controls.0: input should be 'one_vocabulary'"),
         ({"behaviour": {"controls": ["shuffled"] * 2}}, "behaviour.controls: 'shuffled' is listed twice"),
         ({"behaviour": {"controls_at": [7]}}, "behaviour.controls_at names step 7, which is no checkpoint"),
+        ({"mechanism": {"at": [7]}}, "mechanism.at names step 7, which is no checkpoint"),
+        ({"lens": {"at": [7]}}, "lens.at names step 7, which is no checkpoint"),
         ({"ablation": {"models": ["u"]}}, "ablation.models: there is no model 'u'"),
         (
             {**PICTURES, "ablation": {}},

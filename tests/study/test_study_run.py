@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from groundscope.errors import StudyError
+from groundscope.errors import GroundscopeError, StudyError
 from groundscope.progress import Progress
 from groundscope.study.load import load_study
 from groundscope.study.plan import plan
@@ -37,6 +37,31 @@ def test_a_check_and_a_dry_run_say_what_a_run_would_refuse(tmp_path: Path) -> No
     (tmp_path / "letters/love.txt").write_text("mine")
     with pytest.raises(StudyError, match="not empty and not a run of groundscope"):
         next(plan_run(load_study(None), tmp_path / "letters", lambda run, page: page, Selection()))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "complaint"),
+    [
+        ("corpus={source: chat, paths: [none.zip]}", "There is no file or folder .*none.zip"),
+        ("corpus={source: built, path: none}", "none is not a corpus"),
+        ("corpus={source: jsonl, paths: ['${TLAK}/a.jsonl']}", "uses \\${TLAK}, which is not set"),
+        ("behaviour.contexts=none.yaml", "There is no context file .*none.yaml"),
+        ("behaviour.contexts='${TLAK}/c.yaml'", "uses \\${TLAK}, which is not set"),
+        ("behaviour.acquisition=none.csv", "none.csv"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study, run = load_study(None, [lacking]), tmp_path / "run"
+    with pytest.raises(GroundscopeError, match=complaint):
+        next(describe(study))
+    with pytest.raises(GroundscopeError, match=complaint):
+        next(plan_run(study, run, lambda run, page: page, Selection()))
+    with pytest.raises(GroundscopeError, match=complaint):
+        run_study(study, run, lambda run, page: page, Progress(quiet=True), Selection())
+    assert not run.exists()
 
 
 def test_a_precision_that_is_named_is_part_of_a_training() -> None:

@@ -268,6 +268,9 @@ class Study(Record):
             config = self.training_of(name)
             steps = checkpoint_steps(config.checkpoints, config.steps)
             steps_at(self.behaviour.controls_at, steps, "behaviour.controls_at")
+            for section in ("mechanism", "lens"):
+                if options := getattr(self, section):
+                    steps_at(options.at, steps, f"{section}.at")
             if self.ablation and name in self.ablated_models:
                 steps_at(self.ablation.at, steps, "ablation.at")
             if self.one_form and name in self.one_form_models:

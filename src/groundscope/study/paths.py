@@ -18,7 +18,17 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def anchored(path: Path, folder: Path) -> Path:
-    """Return ``path`` relative to the study file's ``folder``, unless it is absolute or begins with a variable."""
+    """Return ``path`` relative to the study file's ``folder``, unless it is absolute or begins with a variable.
+
+    ``~/talk`` is ``${HOME}/talk``. Raises StudyError for ``$NAME/talk``, which only a shell knows.
+    """
+    first, *rest = path.parts or ("",)
+    if re.fullmatch(r"\$\w+", first):
+        raise StudyError(
+            f"The study's path {path} begins with a shell's variable. Write {Path(f'${{{first[1:]}}}', *rest)}."
+        )
+    if first == "~":
+        return Path(f"${{{_HOME}}}", *rest)
     return path if _VARIABLE.match(str(path)) else folder / path
 
 
@@ -79,6 +89,6 @@ def _home() -> Path:
 
 def _environment(match: re.Match[str]) -> str:
     value = os.environ.get(match[1])
-    if value is None:
+    if not value:
         raise StudyError(f"The study uses ${{{match[1]}}}, which is not set. Set it: export {match[1]}=/path/to/data.")
     return value

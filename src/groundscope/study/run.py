@@ -19,6 +19,7 @@ from groundscope.study.engine import Executor, run_cells
 from groundscope.study.estimate import Experience
 from groundscope.study.feature_disk import feature_need
 from groundscope.study.freshness import UNFINISHED, reasons_to_run
+from groundscope.study.inputs import refuse_lacking
 from groundscope.study.locks import only_process
 from groundscope.study.memory import memory_free, memory_need
 from groundscope.study.plan import plan
@@ -65,10 +66,11 @@ def run_study(
 
 
 def refuse_impossible(study: Study, run: Path) -> None:
-    """Raise StudyError where ``study`` cannot be run in the folder ``run``, here and now; nothing is written."""
+    """Raise GroundscopeError where ``study`` cannot be run in ``run``, here and now; nothing is written."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise StudyError("A study is run by one process. For several devices call groundscope.training under torchrun.")
     _check_trackers(study)
+    refuse_lacking(study)
     _check_place(study, run)
 
 
@@ -141,8 +143,9 @@ def _time_line(run: Path, stale: list[str]) -> str:
 
 
 def describe(study: Study) -> Iterator[str]:
-    """Lines that say what a valid study would do; StudyError where it lacks a module."""
+    """Lines that say what a valid study would do; GroundscopeError where it lacks a module or a file."""
     _check_trackers(study)
+    refuse_lacking(study)
     yield f"Study '{study.name}' is valid."
     yield f"corpus: {study.corpus.source}"
     for name in study.models:

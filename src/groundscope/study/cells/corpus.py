@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -79,16 +79,22 @@ def _hashes(study: Study) -> Mapping[str, str]:
     return hash_paths(sources(study))
 
 
+def refuse_missing(paths: Iterable[Path]) -> None:
+    """Raise CorpusError for the first path that does not exist."""
+    for path in paths:
+        if not path.exists():
+            raise CorpusError(f"There is no file or folder {path}.")
+
+
 def hash_paths(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the content hash of each path; a folder's covers the names and contents of all files below it.
 
     Files are found as the readers find them; a folder that cannot be looked into counts as empty (the readers say so).
     Raises CorpusError for a path that does not exist.
     """
+    refuse_missing(paths)
     found = {}
     for number, path in enumerate(paths):
-        if not path.exists():
-            raise CorpusError(f"There is no file or folder {path}.")
         files = _files_in(path) if path.is_dir() else [path]
         digest = hashlib.sha256()
         for file, content in zip(files, hash_files(files), strict=True):
