@@ -200,6 +200,8 @@ def _build(
     corpus = build_corpus(documents, out, _options(ChunkOptions, **chunks), provenance=provenance)
     typer.echo("\n".join(corpus.card.lines()))
     typer.echo(f"The corpus: {out}")
+    for line in corpus.remarks():
+        typer.echo(line, err=True)
 
 
 def _options(model: type[Options], **values: object) -> Options:

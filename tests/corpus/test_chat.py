@@ -246,3 +246,12 @@ def test_the_same_transcripts_from_a_folder_and_an_archive(tmp_path):
         ("childes/Eng-NA/Brown/Adam/1.cha", "Brown"),
         ("childes/Eng-NA/Brown/Adam/2.cha", "Brown"),
     ]
+
+
+@pytest.mark.parametrize(("tiers", "missing"), [(("act",), None), (("atc",), "atc"), (("act", "sti"), "sti")])
+def test_scene_tiers_that_no_file_has_are_told_with_those_that_there_are(tmp_path, capsys, tiers, missing):
+    path = tmp_path / "t.cha"
+    path.write_text("@UTF8\n@Begin\n*CHI:\tyes .\n%act:\tjumps\n%mor:\tco|yes\n%sit jumps\n%Act:\truns\n@End\n")
+    list(read_chat([path], ChatOptions(scene_tiers=tiers), Progress()))
+    told = capsys.readouterr().err.splitlines()[1:]
+    assert told == ([f"No %{missing} tier was found; there are %act, %mor."] if missing else [])

@@ -264,9 +264,12 @@ def test_where_little_is_left_the_refused_lines_are_named(tmp_path):
     file = tmp_path / "talk.jsonl"
     row = {"channel": "env", "words": ["a", "dog"], "speaker": "CHI"}
     file.write_text(f"{json.dumps(row)}\n" * 5)
-    with pytest.raises(CorpusError, match=r"less than one chunk.* 5 problems; the first: .*talk\.jsonl, line 1: ") as e:
+    with pytest.raises(CorpusError, match=r"^Nothing could be read: .*talk\.jsonl, line 1: channel: [^.]*\.$") as e:
         build_corpus(read_jsonl([file], JsonlOptions()), tmp_path / "c", ChunkOptions(length=8), provenance={})
     assert "\n" not in str(e.value)
+    file.write_text(f"{json.dumps({**row, 'channel': 'ENV'})}\n{json.dumps(row)}\n")
+    with pytest.raises(CorpusError, match=r"less than one chunk.* 1 problem; the first: .*talk\.jsonl, line 2: "):
+        build_corpus(read_jsonl([file], JsonlOptions()), tmp_path / "c", ChunkOptions(length=8), provenance={})
     talk = (Utterance("CHI", LAN, ("a", "dog"), "main", 2),) * 9
     problem = Problem("d.cha", 3, "dependent tier", "no utterance that it hangs on")
     with pytest.raises(CorpusError, match=r"leaves none\. 1 problem; the first: d\.cha, line 3: no utterance that"):
@@ -276,3 +279,17 @@ def test_where_little_is_left_the_refused_lines_are_named(tmp_path):
             ChunkOptions(length=8, keep="env"),
             provenance={},
         )
+
+
+def test_what_may_be_missing_is_told_in_a_line_each(tmp_path):
+    file = tmp_path / "talk.jsonl"
+    row = {"channel": "LAN", "words": ["a", "dog"], "speaker": "CHI"}
+    file.write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'channel': 'env'})}\n" * 9)
+    out = tmp_path / "c"
+    corpus = build_corpus(read_jsonl([file], JsonlOptions()), out, ChunkOptions(length=8), provenance={})
+    no_scene, unread = corpus.remarks()
+    assert no_scene == "No words of the scene (ENV) were read."
+    assert unread.startswith("Beside 9 utterances there are 9 problems; the first: ")
+    assert unread.endswith(f"line 2: channel: Input should be 'ENV' or 'LAN'; see {out / 'problems.parquet'}.")
+    file.write_text("".join(f"{json.dumps({**row, 'channel': channel})}\n" for channel in ("ENV", "LAN") * 9))
+    assert not build_corpus(read_jsonl([file], JsonlOptions()), out, ChunkOptions(length=8), provenance={}).remarks()

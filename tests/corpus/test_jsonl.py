@@ -62,7 +62,7 @@ def test_without_documents_the_file_is_one(tmp_path):
         (b"nonsense", "Invalid JSON"),
         (b'{"speaker": "A"', "Invalid JSON"),
         (b"[1, 2]", "object"),
-        (b"\xff\xfe", "Invalid JSON"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b'{"speaker":"A","channel":"LAN","text":"\\ud800"}', "Invalid JSON"),
         ({"channel": "LAN", "text": "x"}, "speaker: Field required"),
         ({"speaker": "A", "channel": "lan", "text": "x"}, "channel: Input should be 'ENV' or 'LAN'"),

@@ -6,6 +6,7 @@ the file's order, events coded ``<aft>`` after it, all under the tag of the utte
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from groundscope.record import Record
 # Stands for the line end before a continuation, so that a tier is one string whose lines can still be counted.
 # `decode` leaves none of it in a text, and splitting at white space splits at it.
 _FOLD = "\r"
+_TOLD = 12  # dependent tiers, when people are told which there are
 _SPEAKER = re.compile(r"[^\s:<>]+")
 
 
@@ -50,14 +52,17 @@ def read_chat(paths: Sequence[Path], options: ChatOptions, progress: Progress | 
     Files come sorted by name within each path. Raises CorpusError, before the first document, when a path is
     missing or holds no .cha file; a file that cannot be read is a Document that holds only its Problem.
     """
-    parser = ChatParser(options)
+    parser, progress = ChatParser(options), progress or Progress(quiet=True)
     with open_sources(paths, ".cha") as sources:
         for problem in sources.problems:
             yield Document(problem.file, problem.file, (), (problem,), 0)
-        with (progress or Progress(quiet=True)).task("reading CHAT", len(sources.files)) as task:
+        with progress.task("reading CHAT", len(sources.files)) as task:
             for file in sources.files:
                 yield _read(file, parser)
                 task.advance()
+        if missing := [tier for tier in options.scene_tiers if tier not in parser.tiers]:
+            found = ", ".join(f"%{tier}" for tier, _ in parser.tiers.most_common(_TOLD)) or "no dependent tiers"
+            progress.say(f"No {' or '.join(f'%{tier}' for tier in missing)} tier was found; there are {found}.")
 
 
 def _read(file: SourceFile, parser: "ChatParser") -> Document:
@@ -78,6 +83,8 @@ class ChatParser:
         self._words = ChatWords(options.fold_case)
         self._scene_tiers = frozenset(options.scene_tiers)
         self._speakers: set[str] = set()
+        self.tiers: Counter[str] = Counter()
+        """How often each dependent tier was met, those that are not read included."""
 
     def parse(self, text: str, name: str, collection: str, problems: Sequence[Problem] = ()) -> Document:
         """Read one transcript whose lines end in a line feed alone; ``problems`` found earlier are kept first."""
@@ -94,6 +101,8 @@ class ChatParser:
             if kind == "%":
                 label, colon, body = record.partition(":")
                 tier = label[1:].lower()
+                if colon:
+                    self.tiers[tier] += 1
                 if not colon:
                     found.append(Problem(name, line, "dependent tier", "no ':' after the tier's name"))
                 elif tier in self._scene_tiers:

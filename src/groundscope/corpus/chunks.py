@@ -22,8 +22,11 @@ from groundscope.corpus.utterance import Channel, Document
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import CorpusError, GroundscopeError
 from groundscope.files import atomic_directory, sha256_json, write_json
+from groundscope.progress import counted
 from groundscope.record import Record
 from groundscope.tables import read_table, write_table
+
+_WORDS = {Channel.LAN: "words said", Channel.ENV: "words of the scene"}
 
 
 class ChunkOptions(Record):
@@ -83,6 +86,16 @@ class Corpus:
         """Return the error table: file, line, what, why."""
         return read_table(self.path / "problems.parquet", PROBLEMS)
 
+    def remarks(self) -> list[str]:
+        """Say in a line each what may be missing from the corpus: a channel without words, and what was not read."""
+        lines = [
+            f"No {words} ({channel}) were read." for channel, words in _WORDS.items() if not self.card.words(channel)
+        ]
+        if self.card.problems:
+            read = counted(sum(tier.utterances for tier in self.card.tiers), "utterance")
+            lines.append(f"Beside {read} there are {_told(self.problems())}; see {self.path / 'problems.parquet'}.")
+        return lines
+
     def verify(self) -> None:
         """Compute the content hash anew; raises CorpusError where it is not the card's."""
         found = content_hash(self.chunks, self.vocabulary)
@@ -101,13 +114,15 @@ def build_corpus(
     All documents form one stream of tokens, in their order, that is cut into chunks of ``options.length``; what is left
     over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks that are kept:
     what a model can see. ``provenance`` says where the documents come from; the parser's version, which is
-    groundscope's, is added to it. Raises CorpusError where the documents do not fill a single chunk, where a word is
-    empty or holds white space, and where ``out`` is something other than a corpus.
+    groundscope's, is added to it. Raises CorpusError where nothing could be read or the documents do not fill a single
+    chunk, where a word is empty or holds white space, and where ``out`` is something other than a corpus.
     """
     refuse_to_replace(out)
     stream = TokenStream()
     for document in documents:
         stream.add(document)
+    if stream.is_silent and (problems := stream.problem_frame()).height:
+        raise CorpusError(f"Nothing could be read: {_first(problems)}.")
     n_chunks = len(stream) // options.length
     if not n_chunks:
         raise CorpusError(
@@ -164,14 +179,19 @@ def content_hash(chunks: Int[np.ndarray, "n_chunks length"], vocabulary: Vocabul
 
 
 def _what_was_refused(stream: TokenStream) -> str:
-    """Say how many problems there were and which came first: where little is left, they are often the reason."""
+    """Say what was not read: where little is left, it is often the reason."""
     problems = stream.problem_frame()
-    if problems.is_empty():
-        return ""
+    return "" if problems.is_empty() else f" {_told(problems)}"
+
+
+def _told(problems: pl.DataFrame) -> str:
+    return f"{counted(len(problems), 'problem')}; the first: {_first(problems)}"
+
+
+def _first(problems: pl.DataFrame) -> str:
     first = problems.row(0, named=True)
-    number = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
     place = f"{first['file']}, line {first['line']}" if first["line"] else first["file"]
-    return f" {number}; the first: {place}: {first['why']}"
+    return f"{place}: {first['why']}"
 
 
 def _rows_with(

@@ -104,9 +104,17 @@ def _lines(file: SourceFile) -> Iterator[tuple[int, _Line | str]]:
                     try:
                         yield line, _Line.model_validate_json(raw)
                     except ValidationError as error:
-                        first = error.errors()[0]
-                        where = ".".join(str(part) for part in first["loc"])
-                        why = first["msg"].removeprefix("Value error, ")
-                        yield line, f"{where}: {why}" if where else why
+                        yield line, _why_unreadable(raw, error)
     except READ_ERRORS as error:
         yield line, f"the file cannot be read further: {error}"
+
+
+def _why_unreadable(raw: bytes, error: ValidationError) -> str:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8 text; save the file as UTF-8"
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    why = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {why}" if where else why

@@ -84,6 +84,11 @@ class TokenStream:
         return len(self._ids)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether the documents hold no utterance with a word."""
+        return len(self) == self.files  # each is a mark, and nothing else
+
+    @property
     def ids(self) -> Int[np.ndarray, " tokens"]:
         """Provisional ids of all tokens; while the array lives, no document can be added."""
         return np.frombuffer(self._ids, dtype=np.int32)

@@ -120,7 +120,7 @@ def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -
         assert not isinstance(source, PicturesSource), "pictures have cells of their own"
         provenance = {"reader": source.source, "options": source.model_dump(mode="json", exclude={*PATHS, "chunks"})}
         corpus = build_corpus(_documents(study, progress), folder, source.chunks, provenance=provenance)
-    for line in corpus.card.lines():
+    for line in (*corpus.card.lines(), *corpus.remarks()):
         progress.say(f"  {line}")
     return {"": corpus.card.content_hash, CHUNKS: corpus.card.content_hash}
 
