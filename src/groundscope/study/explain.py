@@ -1,5 +1,6 @@
 """What pydantic found wrong with settings, in one line for people."""
 
+import re
 from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
@@ -40,20 +41,37 @@ def _of_what_was_given(findings: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _told(finding: ErrorDetails, model: type[BaseModel]) -> str:
-    where = _dotted(finding["loc"], model)
+    where, found, context = _dotted(finding["loc"], model), finding["input"], finding.get("ctx", {})
+    hint = ""
     match finding["type"]:
         case "extra_forbidden":
             *parents, name = finding["loc"]
             known = [key for section in _sections_at(model, parents) for key in section.model_fields]
             return f"unknown key '{where}'.{did_you_mean(str(name), known)} Known: {', '.join(sorted(known))}"
-        case "model_type":
-            message = "give its settings, as key: value"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            may_lack = any(NoneType in get_args(field.annotation) for field in _fields_at(model, finding["loc"]))
+            message = f"give its settings, as key: value{', or null to leave it out' if may_lack else ''}"
+        case "tuple_type":
+            message = f"write a list: [{found}]" if isinstance(found, str | int | float) else "write a list"
         case "too_short":
-            message = f"give at least {finding.get('ctx', {}).get('min_length', 1)}"
+            message = f"give at least {context.get('min_length', 1)}"
+        case "union_tag_not_found":
+            message = f"give its {context['discriminator']}"
+        case "union_tag_invalid":
+            found, expected = context["tag"], context["expected_tags"]
+            message, hint = f"its {context['discriminator']} should be one of {expected}", _nearest(found, expected)
+        case "literal_error" | "enum":
+            message, hint = finding["msg"], _nearest(found, context["expected"])
         case _:
             message = finding["msg"].removeprefix("Value error, ")
-    given = "" if finding["type"] in ("missing", "value_error") else f" (given: {finding['input']!r:.60})"
-    return f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}"
+    given = "" if finding["type"] in ("missing", "value_error") else f" (given: {found!r:.60})"
+    return f"{where or 'study'}: {message[0].lower()}{message[1:]}{given}{hint}"
+
+
+def _nearest(given: Any, expected: str) -> str:
+    """Ask whether one of the values was meant that pydantic lists as ``'a', 'b' or 'c'``."""
+    asked = did_you_mean(given, re.findall(r"'([^']*)'", expected)) if isinstance(given, str) else ""
+    return f".{asked}" if asked else ""
 
 
 def _dotted(path: Place, model: type[BaseModel]) -> str:
@@ -63,18 +81,14 @@ def _dotted(path: Place, model: type[BaseModel]) -> str:
 
 def _is_tagged(model: type[BaseModel], path: Place) -> bool:
     """Whether a path ends at a union that a tag decides, so that its next part is the tag."""
-    *parents, name = path or ("",)
-    fields = [section.model_fields.get(str(name)) for section in _sections_at(model, parents)]
-    return any(field is not None and field.discriminator is not None for field in fields)
+    return any(field.discriminator is not None for field in _fields_at(model, path))
 
 
 def _choice(model: type[BaseModel], path: Place) -> tuple[int, FieldInfo] | None:
     """How long the path to a setting of several forms is, and the setting, where ``path`` leads into one of them."""
     for depth in range(1, len(path)):
-        *parents, name = path[:depth]
-        for section in _sections_at(model, parents):
-            field = section.model_fields.get(str(name))
-            if field and _has_forms(field):
+        for field in _fields_at(model, path[:depth]):
+            if _has_forms(field):
                 return depth, field
     return None
 
@@ -83,6 +97,12 @@ def _has_forms(field: FieldInfo) -> bool:
     """Whether a setting is a union that no tag decides; None beside one form leaves that the only one."""
     union = get_origin(field.annotation) in (Union, UnionType)
     return union and field.discriminator is None and len(set(get_args(field.annotation)) - {NoneType}) > 1
+
+
+def _fields_at(model: type[BaseModel], path: Place) -> list[FieldInfo]:
+    """The setting that a path ends at, in each section that it may stand in."""
+    *parents, name = path or ("",)
+    return [field for section in _sections_at(model, parents) if (field := section.model_fields.get(str(name)))]
 
 
 def _sections_at(model: type[BaseModel], parents: Sequence[str | int]) -> list[type[BaseModel]]:
