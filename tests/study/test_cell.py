@@ -15,6 +15,8 @@ def test_reasons_are_said_in_order_of_weight() -> None:
     assert record.why_stale(Record.of(cell(), {"corpus": "1"})) is None
     assert record.why_stale(Record.of(cell(code=("files",)), {"corpus": "1"})) == "code changed: tables.py"
     assert record.why_stale(Record.of(cell(settings={"x": 2}), {"corpus": "1"})) == "settings changed: x"
+    other = Record.of(cell(code=("files",), settings={"x": 2}), {"corpus": "2"})
+    assert record.why_stale(other) == "settings changed: x"
     assert record.why_stale(Record.of(cell(), {"corpus": "2"})) == "upstream changed: corpus"
     assert record.why_stale(Record.of(cell(files={"data": "9"}), {"corpus": "1"})) == "upstream changed: data"
 
@@ -26,6 +28,8 @@ def test_settings_that_changed_are_named_wherever_they_stand() -> None:
     before = record(model={"d_model": 8, "n_layers": 2}, seeds=(1, 2), steps=5)
     wider = record(model={"d_model": 9, "n_layers": 2}, seeds=[1, 2], steps=5)
     assert before.why_stale(wider) == "settings changed: model.d_model"
+    otherwise = record(model={"d_model": 9, "n_layers": 2}, seeds=(1, 2), steps=6)
+    assert before.why_stale(otherwise) == "settings changed: steps, model.d_model"
     more = record(a=1, b=2, c=3, d=4)
     assert before.why_stale(more) == "settings changed: a, b, c and others"
 

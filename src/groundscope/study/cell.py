@@ -91,13 +91,16 @@ class Record:
         )
 
     def why_stale(self, wanted: "Record") -> str | None:
-        """Say why this record does not serve where ``wanted`` is asked for; None when it does."""
-        if self.code != wanted.code:
-            return f"code changed{_what_differs(self.code_files, wanted.code_files)}"
+        """Say why this record does not serve where ``wanted`` is asked for; None when it does.
+
+        Settings come first: another reader of another corpus is other code, too, but that is not why.
+        """
         if self.settings != wanted.settings:
             before, now = _flat(self.settings_in_full), _flat(wanted.settings_in_full)
             if not _only_moved(before, now):
                 return f"settings changed{_what_differs(before, now)}"
+        if self.code != wanted.code:
+            return f"code changed{_what_differs(self.code_files, wanted.code_files)}"
         if self.inputs != wanted.inputs:
             return f"upstream changed{_what_differs(self.inputs, wanted.inputs)}"
         return None
@@ -136,7 +139,8 @@ def catalogue(run: Path) -> dict[str, Record]:
 
 def _what_differs(before: Mapping[str, Any], now: Mapping[str, Any], most: int = 3) -> str:
     """Name the keys that differ; nothing where ``before`` was kept by a version that did not write them down."""
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)] if before else []
+    keys = sorted(before.keys() | now.keys(), key=lambda key: (key.count("."), key))  # what decides others stands above
+    changed = [key for key in keys if before.get(key) != now.get(key)] if before else []
     return f": {', '.join(changed[:most])}{' and others' if len(changed) > most else ''}" if changed else ""
 
 
