@@ -105,6 +105,11 @@ def test_a_home_is_known_as_shells_write_it_and_their_variables_are_not(tmp_path
         ({"models": {"t": {"preset": "transfomer-4"}}}, "Did you mean 'transformer-4'?"),
         ({"models": {"t": {"preset": "transformer-4", "d_modle": 8}}}, "Did you mean 'd_model'?"),
         ({"models": {"t": {"preset": "transformer-4", "d_model": -32}}}, "models.t: d_model should be a whole number"),
+        ({"models": {"t": {"preset": "lstm-4", "d_model": "32"}}}, "It is text; write 32 without quotes."),
+        (
+            {"models": {"t": {"preset": "transformer-4", "norm_eps": "1e-5"}}},
+            "It is text; write 1.0e-05 without quotes.",
+        ),
         ({"models": {"t": {"preset": "transformer-4", "n_heads": 7}}}, "does not divide into n_heads=7"),
         ({"models": {"t": {"preset": "lstm-4", "vocab_size": 9}}}, "models.t: vocab_size is no setting"),
         ({"models": {}}, "models"),

@@ -86,4 +86,5 @@ def _yaml_hint(value: Any) -> str:
         number = float(value)
     except ValueError:
         return ""
-    return f" It is text; write {number if 'e' not in repr(number) else format(number, '.1e')} without quotes."
+    text = value if value.isdecimal() else format(number, ".1e") if "e" in repr(number) else number
+    return f" It is text; write {text} without quotes."
