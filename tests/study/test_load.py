@@ -78,7 +78,7 @@ def test_paths_are_relative_to_the_study_and_variables_stay_as_written(
 def test_a_home_is_known_as_shells_write_it_and_their_variables_are_not(tmp_path: Path) -> None:
     study = load_study(written(tmp_path, corpus={"source": "chat", "paths": ["~/a.zip"]}))
     assert study.corpus.model_dump()["paths"] == (Path("${HOME}/a.zip"),)
-    with pytest.raises(StudyError, match=r"begins with a shell's variable\. Write \$\{TALK\}/b\.zip\."):
+    with pytest.raises(StudyError, match=r'as shells have it\. Write "\$\{TALK\}/b\.zip"\.$'):
         load_study(written(tmp_path, corpus={"source": "chat", "paths": ["$TALK/b.zip"]}))
 
 

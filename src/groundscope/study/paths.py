@@ -23,12 +23,11 @@ def anchored(path: Path, folder: Path) -> Path:
     ``~/talk`` is ``${HOME}/talk``. Raises StudyError for ``$NAME/talk``, which only a shell knows.
     """
     first, *rest = path.parts or ("",)
-    if re.fullmatch(r"\$\w+", first):
-        raise StudyError(
-            f"The study's path {path} begins with a shell's variable. Write {Path(f'${{{first[1:]}}}', *rest)}."
-        )
     if first == "~":
         return Path(f"${{{_HOME}}}", *rest)
+    if re.fullmatch(r"\$\w+", first):
+        braced = Path(f"${{{first[1:]}}}", *rest)
+        raise StudyError(f'The study\'s path {path} begins with a variable as shells have it. Write "{braced}".')
     return path if _VARIABLE.match(str(path)) else folder / path
 
 
