@@ -193,7 +193,8 @@ def test_the_command_writes_every_dose_and_says_what_it_did(corpus, words, toget
     [
         (
             ["--remove", "50", "--arms", "seperated"],
-            "arms.0: input should be 'cooccurring', 'separated', 'random' or 'control' (given: 'seperated')\n",
+            "arms.0: input should be 'cooccurring', 'separated', 'random' or 'control' (given: 'seperated'). "
+            "Did you mean 'separated'?\n",
         ),
         (["--remove", "101"], "remove.0: input should be less than or equal to 100"),
         (["--remove", ""], "remove: give at least 1 (given: [])\n"),
