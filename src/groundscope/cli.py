@@ -153,9 +153,9 @@ def reproduce(
     if name is None and page and scale != "paper":
         raise StudyError("--scale is about one experiment or the list: a page has all scales, so leave it out.")
     if page:
-        from groundscope.report.reproduction import check_place
+        from groundscope.report.place import check_place
 
-        check_place(page)
+        check_place(page, ".html", "--page")
     if name is None and page is None:
         from groundscope.reproduction.rate import measured_rate, recorded_rate
 
@@ -199,9 +199,13 @@ def report(
     """Write the page of a run again from its tables, or one page that compares several runs."""
     from groundscope.report.compare import write_comparison
     from groundscope.report.page import write_page
+    from groundscope.report.place import check_place
+    from groundscope.study.runs import refuse_no_run
 
     for run in runs:
-        _refuse_no_run(run)
+        refuse_no_run(run)
+    if out:
+        check_place(out, ".html")
     page = write_page(runs[0], out) if len(runs) == 1 else write_comparison(runs, out)
     typer.echo(f"The page: {page}")
     if open_page:
@@ -216,7 +220,12 @@ def card(
 ) -> None:
     """Write the card of a trained model: what it is, what it saw, what was measured, and the hashes of its weights."""
     from groundscope.report.model_card import write_model_card
+    from groundscope.report.place import check_place
+    from groundscope.study.runs import refuse_no_run
 
+    refuse_no_run(run)
+    if out:
+        check_place(out, ".md")
     typer.echo(f"The card: {write_model_card(run, model, out or run / 'model-card.md')}")
 
 
@@ -229,9 +238,10 @@ def figures(
     """Draw the figures for print, one per claim of the paper that the run has measured."""
     from groundscope.report.paper.figures import parse_formats, write_figures
     from groundscope.report.run import open_run
+    from groundscope.study.runs import refuse_no_run
 
     wanted = parse_formats(formats)
-    _refuse_no_run(run)
+    refuse_no_run(run)
     opened = open_run(run)
     written, missing = write_figures(opened, out or run / "figures", wanted)
     for path in written:
@@ -254,14 +264,18 @@ def table(
 ) -> None:
     """Print a table of a run for a paper: LaTeX (booktabs), Markdown, or CSV with every column and digit."""
     from groundscope.files import atomic_file
+    from groundscope.report.place import check_place
     from groundscope.report.run_tables import read_run_table, table_names
-    from groundscope.report.table_text import TextFormat, selected, table_text
+    from groundscope.report.table_text import SUFFIXES, TextFormat, selected, table_text
+    from groundscope.study.runs import refuse_no_run
 
-    _refuse_no_run(run)
+    refuse_no_run(run)
     if name is None:
         typer.echo("\n".join(table_names(run)))
         return
     wanted = _one_of(TextFormat, form, "--format")
+    if out:
+        check_place(out, SUFFIXES[wanted])
     everything = wanted is TextFormat.CSV
     rows = selected(read_run_table(run, name), name, listed(columns), where or (), all_columns=everything)
     text = table_text(rows, wanted)
@@ -274,11 +288,6 @@ def table(
 
 app.command()(inspect)
 app.command()(detect)
-
-
-def _refuse_no_run(run: Path) -> None:
-    if not (run / "tables").is_dir() and not (run / "resolved.json").is_file():
-        raise StudyError(f"There is no run at {run}. `groundscope ls` lists what there is.")
 
 
 def _one_of(choices: type[Choice], value: str, option: str) -> Choice:

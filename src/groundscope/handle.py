@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from groundscope.errors import StudyError
 from groundscope.report.run import Run, open_run
 from groundscope.report.run_tables import read_run_table, table_names
+from groundscope.study.runs import refuse_no_run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,6 +130,5 @@ class Plots:
 
 def open_handle(folder: Path) -> RunHandle:
     """Open a run's folder; raises StudyError where there is none."""
-    if not any((folder / part).exists() for part in ("catalogue", "tables", "resolved.json")):
-        raise StudyError(f"There is no run at {folder}. `groundscope ls` lists what there is.")
+    refuse_no_run(folder)
     return RunHandle(folder)

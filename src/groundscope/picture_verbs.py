@@ -46,6 +46,7 @@ from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.pretrained_vlm import PretrainedVLM, vlm_from_pretrained
 from groundscope.progress import Progress, counted
 from groundscope.report.overlay import write_overlay_page
+from groundscope.report.place import check_place
 from groundscope.study.sight import is_ours, open_sight
 from groundscope.tables import write_table
 
@@ -80,6 +81,8 @@ def inspect_image(
     """
     if image is None or box is None:
         raise AnalysisError("Give both --image and --box x,y,w,h.")
+    if page is not None:
+        check_place(page, ".html", "--overlay")
     picture, place = open_picture(image), parse_box(box)
     _refuse_outside(place, picture)
     sight = sight_of(model, revision, device=device, dtype=dtype, vocabulary=vocabulary)

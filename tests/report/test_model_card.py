@@ -43,8 +43,10 @@ def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.Cap
     assert models_of(run) == ["narrow"]
     with pytest.raises(StudyError, match="Did you mean 'narrow'"):
         write_model_card(run, "narow", tmp_path / "card.md")
-    with pytest.raises(SystemExit) as refused:
-        main(["card", str(tmp_path)])
-    assert refused.value.code == 2
-    assert "holds no trainings" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "begun" / "catalogue").mkdir(parents=True)
+    for folder, why in ((tmp_path / "begun", "holds no trainings"), (tmp_path / "nosuch", "There is no run at")):
+        with pytest.raises(SystemExit) as refused:
+            main(["card", str(folder), "narrow"])
+        assert refused.value.code == 2
+        assert why in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["begun", "catalogue"]

@@ -3,7 +3,6 @@
 It is drawn with the templates and the style of a run's page, needs no script, and is the same for the same tables.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from markupsafe import Markup
 
 from groundscope import __version__
-from groundscope.errors import StudyError
 from groundscope.files import atomic_file
 from groundscope.report.numbers import FIXED, MISSING, decimal, interval, plural, whole
 from groundscope.report.style import COLOURS
@@ -47,7 +45,6 @@ WIDTH, MARGIN = 130, 7  # pixels of the line on which published and measured num
 
 def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
     """Write the page to ``out`` from the runs below ``runs`` and the study files in ``studies``; return ``out``."""
-    check_place(out)
     published, sizes = paper(), scales(studies)
     groups = compare(published, studies, runs, sizes)
     html = template("reproduction.html.j2", FILTERS).render(
@@ -69,15 +66,6 @@ def write_reproduction(out: Path, runs: Path, studies: Path) -> Path:
     with atomic_file(out) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return out
-
-
-def check_place(out: Path) -> None:
-    """Raise StudyError where the page cannot be written to ``out``; said before hours of training, not after them."""
-    if out.is_dir():
-        raise StudyError(f"{out} is a folder. Name the file to write, such as {out / 'reproduction.html'}.")
-    place = next(folder for folder in out.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise StudyError(f"{out} cannot be written: {place} may not be written to. Name another --page.")
 
 
 def _runs(published: Paper, runs: Path, sizes: Sequence[str]) -> Iterator[tuple[str, str, Origin]]:

@@ -31,6 +31,9 @@ class TextFormat(StrEnum):
     CSV = "csv"
 
 
+SUFFIXES = {TextFormat.LATEX: ".tex", TextFormat.MARKDOWN: ".md", TextFormat.CSV: ".csv"}
+
+
 def selected(
     frame: pl.DataFrame, name: str, columns: Sequence[str], where: Sequence[str], all_columns: bool
 ) -> pl.DataFrame:

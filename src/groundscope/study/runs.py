@@ -12,6 +12,12 @@ PLAN = "plan.json"
 """The names of all cells of the study that a run was last brought up to date with."""
 
 
+def refuse_no_run(folder: Path) -> None:
+    """Raise StudyError where ``folder`` holds no run: neither one that was begun here nor one that was published."""
+    if not any((folder / part).exists() for part in (CATALOGUE, "tables", "resolved.json")):
+        raise StudyError(f"There is no run at {folder}. `groundscope ls` lists what there is.")
+
+
 def list_runs(folder: Path) -> Iterator[str]:
     """One line per run below ``folder``; raises StudyError when there is none."""
     runs = sorted(path.parent for path in folder.glob(f"*/{CATALOGUE}"))
