@@ -125,6 +125,10 @@ def test_nothing_foreign_is_replaced(corpus, words, tmp_path):
     with pytest.raises(CorpusError, match="exists and is not a corpus"):
         ablate(corpus, words, tmp_path / "notes", share=0.5, arm=Arm.CONTROL)
     assert (tmp_path / "notes/thesis.txt").is_file()
+    left = ablate(corpus, words, tmp_path / "left", share=0.5, arm=Arm.COOCCURRING)
+    with pytest.raises(CorpusError, match="left holds another corpus"):
+        ablate(corpus, words, left.path, share=0.5, arm=Arm.COOCCURRING, seed=1)
+    left.verify()
 
 
 def test_nothing_removed_is_the_same_text(corpus, words, tmp_path):

@@ -209,9 +209,17 @@ def test_options_are_checked():
         ChunkOptions(keep="lan")
 
 
-def test_an_earlier_corpus_is_replaced_but_nothing_else(tmp_path):
-    build_corpus(documents(), tmp_path / "c", ChunkOptions(length=8), provenance={})
-    assert build_corpus(documents(), tmp_path / "c", ChunkOptions(length=9), provenance={}).card.chunk_length == 9
+def test_the_same_corpus_is_built_again_but_nothing_else_replaced(tmp_path):
+    first = build_corpus(documents(), tmp_path / "c", ChunkOptions(length=8), provenance={"reader": "chat"}).card
+    assert (
+        build_corpus(documents(), tmp_path / "c", ChunkOptions(length=8), provenance={"reader": "chat"}).card == first
+    )
+    there = rf"c holds another corpus: {first.files} documents of reader chat in {first.chunks} chunks of 8 tokens"
+    unread = (pytest.fail("read in vain") for _ in range(1))
+    for asked, options in ((unread, ChunkOptions(length=9)), (documents(39), ChunkOptions(length=8))):
+        with pytest.raises(CorpusError, match=there):
+            build_corpus(asked, tmp_path / "c", options, provenance={})
+    assert Corpus.open(tmp_path / "c").card == first
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

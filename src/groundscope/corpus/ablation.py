@@ -67,7 +67,7 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
     separated arm separates what the co-occurring one removes. The chunks keep their order and the vocabulary its ids;
     its counts and the card are those of what is left. Measure ablated corpora on a fixed list of words with a minimum
     of 1, for the counts fall with the chunks. Raises CorpusError where the control arm lacks chunks to remove, the
-    separated one lacks words to exchange, nothing would be left, or ``out`` is something other than a corpus, and
+    separated one lacks words to exchange, nothing would be left, or ``out`` is something other than this corpus, and
     VocabularyError for an unknown word.
     """
     refuse_to_replace(out)

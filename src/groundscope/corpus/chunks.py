@@ -115,9 +115,10 @@ def build_corpus(
     over at the end is dropped and the card says how much. Counts and vocabulary are those of the chunks that are kept:
     what a model can see. ``provenance`` says where the documents come from; the parser's version, which is
     groundscope's, is added to it. Raises CorpusError where nothing could be read or the documents do not fill a single
-    chunk, where a word is empty or holds white space, and where ``out`` is something other than a corpus.
+    chunk, where a word is empty or holds white space, and where ``out`` is something other than this corpus, built
+    earlier.
     """
-    refuse_to_replace(out)
+    refuse_to_replace(out, options=options.model_dump(mode="json"))
     stream = TokenStream()
     for document in documents:
         stream.add(document)
@@ -165,6 +166,7 @@ def build_corpus(
             provenance={**provenance, "parser": f"groundscope {version('groundscope')}"},
             content_hash=content_hash(chunks, vocabulary),
         )
+        refuse_to_replace(out, content_hash=card.content_hash)
         write_json(folder / CARD, card.model_dump(mode="json"))
         del chunks  # the mapping must not outlive the temporary folder
     return Corpus(out, card, vocabulary, np.load(out / "chunks.npy", mmap_mode="r"))
@@ -242,15 +244,24 @@ def unknown_share(vocabulary: Vocabulary, channel: Channel) -> float | None:
     return int(vocabulary.counts[vocabulary.unknown_id(channel)]) / tokens if tokens else None
 
 
-def refuse_to_replace(out: Path) -> None:
-    """Refuse to overwrite anything but an earlier corpus: replacing a folder deletes all that is in it."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_corpus(out)):
+def refuse_to_replace(out: Path, **known: object) -> None:
+    """Refuse to overwrite anything but the same corpus: replacing a folder deletes all that is in it.
+
+    ``known`` is what the card of the new corpus will say, by field, as far as that is known.
+    """
+    found = _earlier_card(out)
+    if found is None and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
         raise CorpusError(f"{out} exists and is not a corpus. Name a new or empty folder, or delete it yourself.")
+    if found is not None and any(getattr(found, field) != value for field, value in known.items()):
+        read = f"{found.files:,} documents of reader {found.provenance.get('reader', 'unknown')}"
+        raise CorpusError(
+            f"{out} holds another corpus: {read} in {found.chunks:,} chunks of {found.chunk_length:,} tokens, content "
+            f"{found.content_hash[:12]}. Name a new or empty folder, or delete it yourself."
+        )
 
 
-def _is_corpus(folder: Path) -> bool:
+def _earlier_card(folder: Path) -> CorpusCard | None:
     try:
-        read_card(folder)
+        return read_card(folder)
     except GroundscopeError:  # no card, or that of something else: checkpoints have one too
-        return False
-    return True
+        return None

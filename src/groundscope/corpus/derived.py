@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from groundscope.corpus.card import CARD
-from groundscope.corpus.chunks import Corpus, content_hash, unknown_share, write_chunks
+from groundscope.corpus.chunks import Corpus, content_hash, refuse_to_replace, unknown_share, write_chunks
 from groundscope.corpus.cooccurrence import blocks, cooccurring_any, forms_in_both
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
@@ -50,6 +50,7 @@ def write_derived(
             "provenance": {**corpus.card.provenance, **provenance},
             "content_hash": content_hash(written, vocabulary),
         }
+        refuse_to_replace(out, content_hash=changed["content_hash"])
         write_json(folder / CARD, corpus.card.model_copy(update=changed).model_dump(mode="json"))
         del written  # the mapping must not outlive the temporary folder
     return Corpus.open(out)

@@ -19,7 +19,7 @@ def one_form(corpus: Corpus, out: Path) -> Corpus:
     """Write ``corpus`` with one form for scene and speech to ``out``.
 
     Scene entries that have a spoken one are left with a count of zero; read such a corpus's prompts through
-    `Vocabulary.in_one_form`. Raises CorpusError where ``out`` is something other than a corpus.
+    `Vocabulary.in_one_form`. Raises CorpusError where ``out`` is something other than this corpus.
     """
     refuse_to_replace(out)
     return write_derived(
