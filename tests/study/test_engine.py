@@ -166,6 +166,9 @@ def test_only_takes_what_it_stands_on_and_names_what_it_does_not_know(tmp_path: 
     assert log == ["base", "left"]
     with pytest.raises(StudyError, match="Did you mean 'right'"):
         run_cells(cells(log), tmp_path, QUIET, Selection(only=("rigth",)))
+    for heeded_not in (Selection(only=("left",), force=("base", "right")), Selection(only=("left",), keep=("right",))):
+        with pytest.raises(StudyError, match=r"--(force|keep) right does nothing: --only left leaves"):
+            heeded_not.check(cells(log))
 
 
 def test_an_interrupted_cell_goes_on_in_its_folder(tmp_path: Path) -> None:

@@ -17,12 +17,20 @@ class Selection:
     keep: tuple[str, ...] = ()
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Raise StudyError for a pattern that no cell answers to."""
+        """Raise StudyError for a pattern that no cell answers to, or that ``only`` leaves no cell of."""
         for pattern in self.only + self.force + self.keep:
             if not any(_matches(cell, pattern) for cell in cells):
                 known = sorted({cell.kind for cell in cells} | {cell.name for cell in cells})
                 kinds = ", ".join(dict.fromkeys(cell.kind for cell in cells))
                 raise StudyError(f"No cell is called '{pattern}'. Kinds: {kinds}.{did_you_mean(pattern, known)}")
+        wanted, only = self.wanted(cells), " ".join(f"--only {pattern}" for pattern in self.only)
+        for option, patterns in (("--force", self.force), ("--keep", self.keep)):
+            for pattern in patterns:
+                if not any(_matches(cell, pattern) for cell in wanted):
+                    raise StudyError(
+                        f"{option} {pattern} does nothing: {only} leaves these cells out. Add --only {pattern}, or "
+                        f"leave {option} out."
+                    )
 
     def wanted(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells asked for and, so that they can run, everything they stand on, in the order given."""
