@@ -116,6 +116,19 @@ def test_the_command_refuses_what_it_would_not_heed(capsys: pytest.CaptureFixtur
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("asked", [["--page", "page.html"], []])
+def test_runs_that_are_not_there_are_refused_and_nothing_is_written(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    with pytest.raises(SystemExit) as refused:
+        main(["reproduce", *asked, "--runs", "resutls", "--studies", str(STUDIES)])
+    assert refused.value.code == 2
+    assert "--runs resutls is no folder. Did you mean 'results'?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["results"]
+
+
 def test_a_page_that_cannot_be_written_is_refused_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
