@@ -21,7 +21,9 @@ from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
 from groundscope.study.memory import PROCESS, memory_free, memory_need
 from groundscope.study.plan import plan
+from groundscope.study.run import plan_run
 from groundscope.study.runs import cells_left, list_runs
+from groundscope.study.selection import Selection
 from groundscope.tables import write_table
 from groundscope.training.metrics import LOSS
 
@@ -167,6 +169,20 @@ def test_time_is_judged_by_the_nearest_of_kin(tmp_path: Path) -> None:
     assert experience.of("words") == [1.0]
     estimate = experience.estimate(["train/x/3", "train/x/4", "words", "behaviour/x/1"])
     assert estimate == (31.0, 3, ("behaviour/x/1",))
+
+
+def test_a_dry_run_says_first_that_nothing_of_a_kind_was_timed_yet(tmp_path: Path) -> None:
+    study = load_study(None, SMALL)
+
+    def told() -> str:
+        return list(plan_run(study, tmp_path / "new", lambda run, page: page, Selection(only=("train",)), 1))[-1]
+
+    assert told() == "Time: not known yet (no earlier cells of these kinds here)."
+    entered(tmp_path / "old", corpus=2.0, words=1.0)
+    known = "about 3 s, one cell after the other, judged by 2 earlier cells."
+    assert told() == f"Time: not known yet (no earlier train here); the other 2: {known}"
+    entered(tmp_path / "old", train__x__1=60.0)
+    assert told().startswith("Time: about 2 min 03 s, one cell after the other")
 
 
 def test_ls_says_how_much_of_the_plan_is_done(tmp_path: Path) -> None:

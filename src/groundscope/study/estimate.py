@@ -36,7 +36,7 @@ class Experience:
     def estimate(self, cells: Iterable[str]) -> Estimate:
         """Sum the expected seconds of ``cells``, done one after the other."""
         kin = {cell: self.of(cell) for cell in cells}
-        seconds = sum(mean(known) for known in kin.values() if known)
+        seconds = sum((mean(known) for known in kin.values() if known), start=0.0)
         judges = {id(known): len(known) for known in kin.values() if known}
         return Estimate(seconds, sum(judges.values()), tuple(cell for cell, known in kin.items() if not known))
 

@@ -135,11 +135,15 @@ def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | N
 def _time_line(run: Path, stale: list[str]) -> str:
     estimate = Experience(run).estimate(stale)
     unknown = list(dict.fromkeys(name.split("/")[0] for name in estimate.unknown))
+    judged = (
+        f"about {duration(estimate.seconds)}, one cell after the other, judged by {estimate.judged_by} earlier cells"
+    )
+    if not unknown:
+        return f"Time: {judged}."
     if not estimate.judged_by:
-        return "Time: no cells of these kinds were done here before."
-    more = f"; not counted, for want of earlier ones: {', '.join(unknown)}" if unknown else ""
-    told = f"about {duration(estimate.seconds)}, one cell after the other"
-    return f"Time: {told}, judged by {estimate.judged_by} earlier cells{more}."
+        return "Time: not known yet (no earlier cells of these kinds here)."
+    others = len(stale) - len(estimate.unknown)
+    return f"Time: not known yet (no earlier {', '.join(unknown)} here); the other {others}: {judged}."
 
 
 def describe(study: Study) -> Iterator[str]:
