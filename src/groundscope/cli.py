@@ -99,7 +99,7 @@ def run(
     folder = out or Path("runs") / loaded.name
     selection = Selection(tuple(only or ()), tuple(force or ()), tuple(keep or ()))
     if dry_run:
-        at_once = None if ray else jobs or jobs_here(loaded, folder)
+        at_once = None if ray else lambda: jobs or jobs_here(loaded, folder)
         for line in plan_run(loaded, folder, write_page, selection, at_once):
             typer.echo(line)
         return

@@ -1,5 +1,6 @@
 """The command line's verbs on corpora: `groundscope corpus chat`, `jsonl`, ..., `scenes`, `ablate`, `show`."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 corpus_app = typer.Typer(no_args_is_help=True, help="Turn transcripts into scene and speech tokens.")
 
 Options = TypeVar("Options", bound=Record)
+OPTION_OF = {"scene_tiers": "env", "kinds": "kind", "styles": "style", "thing_side": "side"}
+"""The options that are not called as the settings that they give."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results and errors.")]
 Sources = Annotated[list[Path], typer.Argument(help="Folders, archives or files.")]
 Out = Annotated[Path, typer.Option(help="The corpus directory to write.")]
@@ -205,6 +208,7 @@ def _build(
 
 
 def _options(model: type[Options], **values: object) -> Options:
+    """Return the settings; what is wrong with them is told in the names of the command line's options."""
     from pydantic import ValidationError
 
     from groundscope.study.explain import explain
@@ -212,4 +216,8 @@ def _options(model: type[Options], **values: object) -> Options:
     try:
         return model(**values)
     except ValidationError as error:
-        raise StudyError(explain(error, model)) from None
+        told = explain(error, model)
+        for setting in {str(finding["loc"][0]) for finding in error.errors() if finding["loc"]}:
+            option = OPTION_OF.get(setting, setting.replace("_", "-"))
+            told = re.sub(rf"\b{setting}(\.\d+)*: ", f"--{option}: ", told)
+        raise StudyError(told) from None

@@ -6,7 +6,22 @@ from typing import Annotated
 import typer
 
 from groundscope.cli_corpus import Quiet, listed
+from groundscope.errors import ModelError
 from groundscope.progress import Progress
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+
+
+def _device(name: str) -> str:
+    """Refuse what is no device of torch's, before it lists some twenty-five; whether one is there is seen later."""
+    if name.partition(":")[0] not in DEVICES:
+        raise ModelError(
+            f"--device is one of {', '.join(DEVICES)}, where cuda is a GPU, cuda:1 a second; given: '{name}'."
+        )
+    return name
+
+
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.", callback=_device)]
 
 
 def inspect(
@@ -28,7 +43,7 @@ def inspect(
         Path | None,
         typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     image: Annotated[Path | None, typer.Option(help="A picture, for a model that sees; wants --box.")] = None,
@@ -106,7 +121,7 @@ def detect(
     frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     vocabulary: Annotated[
         Path | None,

@@ -55,3 +55,11 @@ def test_rows_and_columns_are_chosen_by_name() -> None:
         selected(FRAME, "any", ("estimat",), (), False)
     with pytest.raises(TableError, match="COLUMN=VALUE"):
         selected(FRAME, "any", (), ("arch",), False)
+    with pytest.raises(
+        TableError, match=r"No row of 'any' has arch=a_b; there is a_b\|c, 100 %\. Did you mean 'a_b\|c'"
+    ):
+        selected(FRAME, "any", (), ("arch=a_b",), False)
+    with pytest.raises(TableError, match=r"has arch=a_b\|c; there is 100 %\.$"):
+        selected(FRAME, "any", (), ("p_holm=0.2", "arch=a_b|c"), False)
+    with pytest.raises(TableError, match="there is no value"):
+        selected(FRAME.clear(), "any", (), ("arch=a_b",), False)

@@ -175,7 +175,9 @@ def test_a_dry_run_says_first_that_nothing_of_a_kind_was_timed_yet(tmp_path: Pat
     study = load_study(None, SMALL)
 
     def told() -> str:
-        return list(plan_run(study, tmp_path / "new", lambda run, page: page, Selection(only=("train",)), 1))[-1]
+        return list(plan_run(study, tmp_path / "new", lambda run, page: page, Selection(only=("train",)), lambda: 1))[
+            -1
+        ]
 
     assert told() == "Time: not known yet (no earlier cells of these kinds here)."
     entered(tmp_path / "old", corpus=2.0, words=1.0)

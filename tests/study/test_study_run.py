@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from groundscope.cli import main
 from groundscope.errors import GroundscopeError, StudyError
 from groundscope.progress import Progress
 from groundscope.study.load import load_study
@@ -62,6 +63,15 @@ def test_what_is_not_there_is_refused_before_anything_is_computed(
     with pytest.raises(GroundscopeError, match=complaint):
         run_study(study, run, lambda run, page: page, Progress(quiet=True), Selection())
     assert not run.exists()
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_a_file_where_the_run_should_be_is_named(more: list[str], tmp_path: Path, capsys) -> None:
+    (tmp_path / "afile").write_text("mine")
+    with pytest.raises(SystemExit) as refused:
+        main(["run", "--out", str(tmp_path / "afile"), *more])
+    assert refused.value.code == 2
+    assert capsys.readouterr().err == f"groundscope: {tmp_path / 'afile'} is a file. Choose another --out.\n"
 
 
 def test_a_precision_that_is_named_is_part_of_a_training() -> None:

@@ -31,6 +31,7 @@ class TextFormat(StrEnum):
     CSV = "csv"
 
 
+_TOLD = 12  # values of a column, where the one asked for is not among them
 SUFFIXES = {TextFormat.LATEX: ".tex", TextFormat.MARKDOWN: ".md", TextFormat.CSV: ".csv"}
 
 
@@ -39,13 +40,18 @@ def selected(
 ) -> pl.DataFrame:
     """Return the rows that satisfy every ``COLUMN=VALUE`` of ``where``; the columns asked for, else those presented.
 
-    Raises TableError for a column that the table does not have, or a condition that is not one.
+    Raises TableError for a column that the table does not have, a condition that is not one, and one that no row meets.
     """
     for condition in where:
         column, equals, value = condition.partition("=")
         if not equals:
             raise TableError(f"--where wants COLUMN=VALUE, such as arch=transformer-4; given: '{condition}'.")
-        frame = frame.filter(pl.col(_known(frame, name, column)).cast(pl.String) == value)
+        values = frame[_known(frame, name, column)].cast(pl.String)
+        frame = frame.filter(values == value)
+        if frame.is_empty():
+            there = values.drop_nulls().unique(maintain_order=True).to_list()
+            known = ", ".join([*there[:_TOLD], *(["..."] if len(there) > _TOLD else [])]) or "no value"
+            raise TableError(f"No row of '{name}' has {condition}; there is {known}.{did_you_mean(value, there)}")
     if columns:
         return frame.select(_known(frame, name, column) for column in columns)
     if all_columns:

@@ -75,11 +75,12 @@ def refuse_impossible(study: Study, run: Path) -> None:
 
 
 def plan_run(
-    study: Study, run: Path, write_page: WritePage, selection: Selection, at_once: int | None = None
+    study: Study, run: Path, write_page: WritePage, selection: Selection, jobs: Callable[[], int] | None = None
 ) -> Iterator[str]:
     """One line per cell that would be computed, with the reason; then how many, on how much disk, for how long.
 
-    ``at_once`` cells would be computed at a time on this machine; None: on a cluster, as many as it has room for.
+    ``jobs`` says, when all has been checked, how many cells would be computed at once on this machine; None: on a
+    cluster, as many as it has room for.
     Raises StudyError for what would be refused if it were run.
     """
     refuse_impossible(study, run)
@@ -90,6 +91,7 @@ def plan_run(
     by_kind = f" ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})" if stale else ""
     yield f"{counted(len(stale), 'cell')} to compute{by_kind}, {len(reasons) - len(stale)} fresh, in {run}."
     if stale:
+        at_once = jobs() if jobs else None
         yield _disk_line(study, run, stale, at_once)
         yield from _memory_line(study, run, stale, at_once)
         yield _time_line(run, list(stale))
