@@ -1,7 +1,7 @@
 """The command line's verbs on corpora: `groundscope corpus chat`, `jsonl`, ..., `scenes`, `ablate`, `show`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -60,13 +60,14 @@ def jsonl(
     min_frequency: MinFrequency = 1,
     max_vocabulary: MaxVocabulary = None,
     keep: Keep = "all",
+    quiet: Quiet = False,
 ) -> None:
     """Read your own data: one {"speaker", "channel", "text" or "words", "document"} per line."""
     from groundscope.corpus.jsonl import JsonlOptions, read_jsonl
 
     options = _options(JsonlOptions, fold_case=not keep_case)
     limits = {"min_frequency": min_frequency, "max_vocabulary": max_vocabulary, "keep": keep}
-    _build("jsonl", options, read_jsonl(paths, options), out, length=length, **limits)
+    _build("jsonl", options, _counted(read_jsonl(paths, options), quiet), out, length=length, **limits)
 
 
 @corpus_app.command()
@@ -78,13 +79,14 @@ def visdial(
     min_frequency: MinFrequency = 1,
     max_vocabulary: MaxVocabulary = None,
     keep: Keep = "all",
+    quiet: Quiet = False,
 ) -> None:
     """Read Visual Dialog 0.9 / 1.0 or VisPro: the caption is the scene, questions and answers are speech."""
     from groundscope.corpus.dialogue import DialogueOptions, read_dialogues
 
     options = _options(DialogueOptions, fold_case=not keep_case)
     limits = {"min_frequency": min_frequency, "max_vocabulary": max_vocabulary, "keep": keep}
-    _build("visdial", options, read_dialogues(paths, options), out, length=length, **limits)
+    _build("visdial", options, _counted(read_dialogues(paths, options), quiet), out, length=length, **limits)
 
 
 @corpus_app.command()
@@ -97,13 +99,14 @@ def captions(
     min_frequency: MinFrequency = 1,
     max_vocabulary: MaxVocabulary = None,
     keep: Keep = "all",
+    quiet: Quiet = False,
 ) -> None:
     """Read COCO captions: of each picture's captions one is the scene, the others are speech about it."""
     from groundscope.corpus.captions import CaptionOptions, read_captions
 
     options = _options(CaptionOptions, scene=scene, fold_case=not keep_case)
     limits = {"min_frequency": min_frequency, "max_vocabulary": max_vocabulary, "keep": keep}
-    _build("captions", options, read_captions(paths, options), out, length=length, **limits)
+    _build("captions", options, _counted(read_captions(paths, options), quiet), out, length=length, **limits)
 
 
 @corpus_app.command()
@@ -191,6 +194,14 @@ def show(path: Annotated[Path, typer.Argument(help="A corpus directory.")]) -> N
 def listed(text: str) -> list[str]:
     """Split a value of the command line at its commas: ``a, b`` -> ``["a", "b"]``."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _counted(documents: "Iterable[Document]", quiet: bool) -> "Iterator[Document]":
+    """Show how many documents were read, for readers that do not know how many there are."""
+    with Progress(quiet=quiet).task("reading documents", None) as task:
+        for document in documents:
+            yield document
+            task.advance()
 
 
 def _build(

@@ -39,8 +39,8 @@ class Progress:
         self._console.print(message, markup=False)
 
     @contextmanager
-    def task(self, label: str, total: int, done: int = 0) -> Iterator[Task]:
-        """Count a task of ``total`` units, of which ``done`` were finished in an earlier run."""
+    def task(self, label: str, total: int | None, done: int = 0) -> Iterator[Task]:
+        """Count a task of ``total`` units (None: nobody knows), of which ``done`` were finished in an earlier run."""
         if self._quiet:
             yield _Silent()
         elif self._may_live and self._console.is_terminal:
@@ -90,7 +90,7 @@ class _Live:
 
 
 class _Lines:
-    def __init__(self, progress: Progress, label: str, total: int, done: int, every: float):
+    def __init__(self, progress: Progress, label: str, total: int | None, done: int, every: float):
         self._progress, self._label, self._total, self._every = progress, label, total, every
         self._done = self._first = done
         self._started = self._last = time.monotonic()
@@ -100,14 +100,21 @@ class _Lines:
         self._done += amount
         self._note = note
         now = time.monotonic()
-        if now - self._last >= self._every and self._done < self._total:
+        if now - self._last >= self._every and (self._total is None or self._done < self._total):
             self._last = now
             rate = (self._done - self._first) / max(now - self._started, 1e-9)
-            left = duration((self._total - self._done) / rate) if rate > 0 else "unknown"
-            self._line(f"{self._done}/{self._total}, {rate:.3g}/s, {left} left")
+            self._line(f"{self._counted()}, {rate:.3g}/s{self._left(rate)}")
 
     def close(self) -> None:
-        self._line(f"{self._done}/{self._total} in {duration(time.monotonic() - self._started)}")
+        self._line(f"{self._counted()} in {duration(time.monotonic() - self._started)}")
+
+    def _left(self, rate: float) -> str:
+        if self._total is None:
+            return ""
+        return f", {duration((self._total - self._done) / rate) if rate > 0 else 'unknown'} left"
+
+    def _counted(self) -> str:
+        return f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
 
     def _line(self, text: str) -> None:
         self._progress.say(f"{self._label}: {text}{', ' + self._note if self._note else ''}")

@@ -122,6 +122,19 @@ def test_figures_tables_and_comparisons(finished: Path, tmp_path: Path, capsys: 
     assert "What differs" in (tmp_path / "both.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_readers_say_what_they_read_unless_they_are_to_be_quiet(
+    quiet: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = '{"speaker": "MOT", "channel": "LAN", "text": "the dog and the cat and the horse"}'
+    (tmp_path / "talk.jsonl").write_text("\n".join([line] * 9))
+    files = [str(tmp_path / "talk.jsonl"), "--out", str(tmp_path / "c")]
+    assert groundscope("corpus", "jsonl", *files, "--length", "8", *quiet) == 0
+    told = capsys.readouterr()
+    assert "content hash" in told.out
+    assert told.err == ("" if quiet else "reading documents: 1 in 0 s\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
