@@ -197,12 +197,12 @@ def test_the_command_writes_every_dose_and_says_what_it_did(corpus, words, toget
     [
         (
             ["--remove", "50", "--arms", "seperated"],
-            "arms.0: input should be 'cooccurring', 'separated', 'random' or 'control' (given: 'seperated'). "
+            "--arms: input should be 'cooccurring', 'separated', 'random' or 'control' (given: 'seperated'). "
             "Did you mean 'separated'?\n",
         ),
-        (["--remove", "101"], "remove.0: input should be less than or equal to 100"),
+        (["--remove", "101"], "--remove: input should be less than or equal to 100"),
         (["--remove", ""], "remove: give at least 1 (given: [])\n"),
-        (["--remove", "half"], "remove.0: input should be a valid integer"),
+        (["--remove", "half"], "--remove: input should be a valid integer"),
         (["--remove", "50,50"], "'50' is listed twice"),
         (["--remove", "50", "--words", "dragon,horse"], "the corpus never has 'dragon<ENV>'"),
         (["--remove", "50", "--out", "."], "holds something other than ablated corpora"),
