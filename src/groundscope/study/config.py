@@ -1,12 +1,10 @@
 """What a study file may say: frozen models of its sections; unknown keys are refused."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,27 +33,14 @@ from groundscope.models.presets import preset
 from groundscope.models.vision import EncoderOptions
 from groundscope.record import Record
 from groundscope.study.explain import explain
+from groundscope.study.names import NAME, Named, Seed
 from groundscope.study.paths import given_copy
 from groundscope.training.config import TrainConfig
 from groundscope.training.schedule import checkpoint_steps
 from groundscope.trajectory.at import steps_at
 
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 GIVEN_FILES = ("contexts", "acquisition")
 """Options of behaviour that name small files; a run keeps copies of them."""
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
-
-def _named(parts: dict[str, Any]) -> dict[str, Any]:
-    for name in parts:
-        if not re.fullmatch(NAME, name):
-            raise ValueError(f"'{name}' names a folder: use letters, digits, '-', '_' and '.'")
-    return parts
-
-
-T = TypeVar("T")
-Named = Annotated[dict[str, T], AfterValidator(_named)]
-"""Parts of a study by names that become folders."""
 
 
 class ToyWorldSource(Record):
