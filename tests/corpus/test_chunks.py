@@ -300,4 +300,5 @@ def test_what_may_be_missing_is_told_in_a_line_each(tmp_path):
     assert unread.startswith("Beside 9 utterances there are 9 problems; the first: ")
     assert unread.endswith(f"line 2: channel: Input should be 'ENV' or 'LAN'; see {out / 'problems.parquet'}.")
     file.write_text("".join(f"{json.dumps({**row, 'channel': channel})}\n" for channel in ("ENV", "LAN") * 9))
-    assert not build_corpus(read_jsonl([file], JsonlOptions()), out, ChunkOptions(length=8), provenance={}).remarks()
+    whole = build_corpus(read_jsonl([file], JsonlOptions()), tmp_path / "whole", ChunkOptions(length=8), provenance={})
+    assert not whole.remarks()

@@ -126,8 +126,8 @@ def test_figures_tables_and_comparisons(finished: Path, tmp_path: Path, capsys: 
 def test_readers_say_what_they_read_unless_they_are_to_be_quiet(
     quiet: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = '{"speaker": "MOT", "channel": "LAN", "text": "the dog and the cat and the horse"}'
-    (tmp_path / "talk.jsonl").write_text("\n".join([line] * 9))
+    line = '{{"speaker": "MOT", "channel": "{}", "text": "the dog and the cat and the horse"}}'
+    (tmp_path / "talk.jsonl").write_text("\n".join(map(line.format, ["ENV", "LAN"] * 5)))
     files = [str(tmp_path / "talk.jsonl"), "--out", str(tmp_path / "c")]
     assert groundscope("corpus", "jsonl", *files, "--length", "8", *quiet) == 0
     told = capsys.readouterr()
