@@ -21,6 +21,9 @@ def _device(name: str) -> str:
     return name
 
 
+OwnVocabulary = Annotated[
+    Path | None, typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.", callback=_device)]
 
 
@@ -39,10 +42,7 @@ def inspect(
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run."),
-    ] = None,
+    vocabulary: OwnVocabulary = None,
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -123,10 +123,7 @@ def detect(
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
     device: Device = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run."),
-    ] = None,
+    vocabulary: OwnVocabulary = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables into this folder.")] = None,
     quiet: Quiet = False,

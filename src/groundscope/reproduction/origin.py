@@ -9,6 +9,7 @@ from typing import Any
 from groundscope.errors import GroundscopeError
 from groundscope.files import sha256_file, sha256_json
 from groundscope.reproduction.run_files import card_of, object_in, resolved_of
+from groundscope.study.provenance import in_a_line
 
 FACTS = {"files", "utterances", "chunks", "chunk_length", "vocabulary_size", "share_env", "share_cooccurring"}
 """What is told of a corpus, as its card calls it."""
@@ -56,12 +57,8 @@ def _corpus(card: Mapping[str, Any]) -> str:
 
 
 def _made_by(provenance: Mapping[str, Any]) -> str:
-    versions, machine = provenance.get("versions", {}), provenance.get("machine", {})
-    packages = [f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers") if name in versions]
-    accelerator = machine.get("accelerator")
-    where = machine.get("processor") if accelerator in (None, "none") else accelerator
     written = str(provenance.get("written", provenance.get("started", "")))[:10]
-    return ", ".join([*packages, *(part for part in (where, written) if part)])
+    return ", ".join(part for part in (in_a_line(provenance), written) if part)
 
 
 def _said(read: Callable[[Path], Mapping[str, Any]], run: Path) -> Mapping[str, Any]:

@@ -68,13 +68,19 @@ def made_with() -> dict[str, Any]:
     }
 
 
+def in_a_line(maker: Mapping[str, Any]) -> str:
+    """Name the main packages and the processor or accelerator of `made_with`, as far as it tells them."""
+    versions, machine = maker.get("versions", {}), maker.get("machine", {})
+    packages = [f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers") if name in versions]
+    accelerator = machine.get("accelerator")
+    where = machine.get("processor") if accelerator in (None, "none") else accelerator
+    return ", ".join([*packages, *([where] if where else [])])
+
+
 def _elsewhere(cells: list[str], maker: Mapping[str, Any]) -> tuple[str, str]:
-    """Name cells by kind, and what they were made with in a line."""
+    """Name cells by kind, and what they were made with."""
     kinds = Counter(name.split("/")[0] for name in cells)
-    machine, versions = maker["machine"], maker["versions"]
-    where = machine["processor"] if machine["accelerator"] == "none" else machine["accelerator"]
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers"))
-    return ", ".join(f"{kind} ({count})" for kind, count in kinds.items()), f"{packages}, {where}"
+    return ", ".join(f"{kind} ({count})" for kind, count in kinds.items()), in_a_line(maker)
 
 
 def _version(package: str) -> str:
