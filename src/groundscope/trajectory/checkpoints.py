@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import torch
 
 from groundscope.errors import GroundscopeError
 from groundscope.files import sha256_file
@@ -33,9 +34,9 @@ class Checkpoint:
             raise GroundscopeError(f"{path} has a card but no {WEIGHTS}. Delete the folder and train again.")
         return cls(card.step, card.tokens_seen, card.weight_hash, path)
 
-    def load(self) -> LanguageModel:
-        """Return the model in fp32 and eval mode; raises ModelError when its weights cannot be read."""
-        return load_model(self.path)
+    def load(self, device: torch.device | str = "cpu") -> LanguageModel:
+        """Return the model in fp32 and eval mode on ``device``; raises ModelError when its weights cannot be read."""
+        return load_model(self.path).to(device)  # type: ignore[arg-type]
 
     def verify(self) -> None:
         """Read the weights and compare their hash with the card's; raises GroundscopeError when they differ."""

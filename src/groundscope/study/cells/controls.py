@@ -12,7 +12,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by
 from groundscope.study.cells.frames import judgement, neutral, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points_at
+from groundscope.study.cells.train import Point, all_points_at, measured_on
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -54,7 +54,8 @@ def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Prog
     words, contexts = chosen(study, corpus)
     checkpoint, identity = point.open(run)
     seen, frames = seen_by(study, run, point, words), neutral(study, run, contexts)
-    found = measure_controls(checkpoint.load(), corpus.vocabulary, words, frames, seen, study.behaviour, identity)
+    model = checkpoint.load(measured_on(study))
+    found = measure_controls(model, corpus.vocabulary, words, frames, seen, study.behaviour, identity)
     return kept(folder, {CONTROLS: found})
 
 

@@ -20,7 +20,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of, weighing
 from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points_at
+from groundscope.study.cells.train import Point, all_points_at, measured_on
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 
@@ -69,20 +69,21 @@ def _read(
     options = study.lens
     assert options is not None
     checkpoint, identity = point.open(run)
-    model = checkpoint.load()
+    model = checkpoint.load(measured_on(study))
     prompts = prompts_of(study, run, options.prompts)
-    starts = earlier_lenses(run, before, options.kinds)
+    starts = earlier_lenses(study, run, before)
     fitted = fit_lenses(model, Corpus.open(run / "corpus").chunks, options, starts)
     table = read_lenses(model, fitted.lenses, prompts.groups, prompts.words, identity)
     return keep_lenses(folder, point, model, fitted, table, identity)
 
 
-def earlier_lenses(run: Path, before: Point | None, kinds: Iterable[str]) -> dict[str, Lens]:
+def earlier_lenses(study: Study, run: Path, before: Point | None) -> dict[str, Lens]:
     """Return the lenses that the checkpoint ``before`` left, by kind; none without one."""
-    if before is None:
+    if before is None or study.lens is None:
         return {}
-    earlier = before.open(run)[0].load()  # a lens is read with the model that it was made for
-    return {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in kinds if kind != "logit"}
+    earlier = before.open(run)[0].load(measured_on(study))  # a lens is read with the model that it was made for
+    kinds = [kind for kind in study.lens.kinds if kind != "logit"]
+    return {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in kinds}
 
 
 def keep_lenses(

@@ -20,7 +20,7 @@ from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by, weigh
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.frames import gain_of_branch, judgement, setting
 from groundscope.study.cells.tables import kept, statistics_cell
-from groundscope.study.cells.train import Point, points_at, training_cell
+from groundscope.study.cells.train import Point, measured_on, points_at, training_cell
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -89,7 +89,8 @@ def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Prog
     seen = seen_by(study, run, point, words, counted_in="corpus")
     options = study.behaviour.model_copy(update={"directions": (Direction.ENV2LAN,)})
     vocabulary, compared = corpus.vocabulary.in_one_form(), comparison(words, corpus.vocabulary, options)
-    found = measure(checkpoint.load(), vocabulary, words, contexts, seen, options, identity, compared)
+    model = checkpoint.load(measured_on(study))
+    found = measure(model, vocabulary, words, contexts, seen, options, identity, compared)
     return kept(folder, {SURPRISAL: found.surprisal, GAIN: found.gain})
 
 

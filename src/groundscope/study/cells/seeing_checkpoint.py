@@ -9,7 +9,7 @@ from groundscope.behaviour.pictures import picture_prompts
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.grounded_vlm import GroundedVLM
 from groundscope.study.cells.seeing_corpus import PictureCorpus
-from groundscope.study.cells.train import Point
+from groundscope.study.cells.train import Point, measured_on
 from groundscope.study.config import PicturesSource, Study
 
 
@@ -31,7 +31,7 @@ def open_checkpoint(study: Study, run: Path, point: Point, encoder: str, part: s
     source, corpus = study.corpus, PictureCorpus(run)
     assert isinstance(source, PicturesSource)
     checkpoint, identity = point.open(run)
-    model = checkpoint.load()
+    model = checkpoint.load(measured_on(study))
     assert isinstance(model, GroundedVLM)
     model.show(torch.from_numpy(corpus.bank(encoder, part)))
     looks = corpus.looks(encoder)

@@ -75,7 +75,7 @@ def _read(
     options = study.lens
     assert options is not None
     _, corpus, model, identity, every = open_checkpoint(study, run, point, encoder, "training")
-    fitted = fit_lenses(model, corpus.chunks, options, earlier_lenses(run, before, options.kinds))
+    fitted = fit_lenses(model, corpus.chunks, options, earlier_lenses(study, run, before))
     model.show(torch.from_numpy(corpus.bank(encoder, "tests")))
     known = [number for number, test in enumerate(corpus.tests) if not test.held_out]
     groups = of_numbers(every, known)

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json
 from groundscope.progress import Progress
@@ -121,6 +123,15 @@ class Point(NamedTuple):
             "tokens_seen": checkpoint.tokens_seen,
             "weight_hash": checkpoint.weight_hash,
         }
+
+
+def measured_on(study: Study) -> str:
+    """Return the device that checkpoints are measured on: the GPU, where there is one and the study does not say cpu.
+
+    Never Apple's, which has no float64, in which measurements add up. What was trained on a GPU may be measured where
+    there is none.
+    """
+    return "cuda" if study.training.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def points(study: Study, model: str, seed: int) -> list[Point]:
