@@ -7,9 +7,15 @@ import polars as pl
 import pytest
 
 from groundscope.cli import main
-from groundscope.files import write_json
-from groundscope.report.reproduction import write_reproduction
+from groundscope.files import read_json, write_json
+from groundscope.report.reproduction import _ours, write_reproduction
+from groundscope.reproduction.comparison import Found
 from groundscope.reproduction.experiments import run_folder
+from groundscope.reproduction.listing import hours
+from groundscope.reproduction.origin import origin
+from groundscope.reproduction.published import paper
+from groundscope.reproduction.results import Measured
+from groundscope.reproduction.verdicts import Verdict
 
 STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 
@@ -104,7 +110,34 @@ def test_the_page_says_where_its_numbers_come_from(tmp_path: Path, planted):
     assert "<code>groundscope reproduce x</code>" in text
     assert "5 chunks of 512 tokens, vocabulary of 77; 25% of the chunks hold a scene word" in text
     assert "torch 2.0, a processor" in text
+    assert "Models: transformer-12, 12 layers of width 768, 1,000 steps of 16." in text
     assert "SHA-256: corpus abcdefabcdefabcd, settings " in text
+
+
+def test_models_are_told_as_they_were_trained_and_not_as_the_heading_has_them(tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "ablation"))
+    settings = read_json(run / "resolved.json")
+    narrow = {"preset": "transformer-4", "d_model": 128, "n_heads": 4, "training": {"steps": 300}}
+    models = {"narrow": narrow, "old": {"preset": "of another version"}}
+    write_json(run / "resolved.json", settings | {"models": models})
+    found = origin(run)
+    assert found is not None
+    assert found.models == "narrow, 4 layers of width 128, 300 steps of 16"
+
+
+@pytest.mark.parametrize(
+    ("low", "unit", "shown"),
+    [(-0.001, "nats", "[−0.001, 0.017]"), (0.0, "nats", "[0.00, 0.02]"), (-0.001, "steps", "[0, 0]")],
+)
+def test_an_end_that_is_not_zero_is_not_shown_as_zero(low: float, unit: str, shown: str):
+    quantity = next(one for one in paper().quantities if one.key == "lstm-gain")
+    quantity = quantity.model_copy(update={"unit": unit, "digits": 0 if unit == "steps" else 1})
+    found = Found(Measured(0.008, low, 0.017, 1000, 3), Verdict.UNCLEAR)
+    assert _ours(found, quantity)["interval"].replace("\N{WORD JOINER}", "").replace("\xa0", " ") == shown
+
+
+def test_hours_are_not_written_with_an_exponent():
+    assert [hours(value) for value in (0.0, 9.7e-5, 0.0041, 1700.0)] == ["0", "<0.001", "0.0041", "1,700"]
 
 
 def test_the_command_refuses_what_it_would_not_heed(capsys: pytest.CaptureFixture[str], tmp_path: Path):

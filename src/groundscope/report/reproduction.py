@@ -21,6 +21,7 @@ from groundscope.reproduction.listing import hours, listed
 from groundscope.reproduction.origin import Origin, origin
 from groundscope.reproduction.published import Paper, Point, Quantity, paper
 from groundscope.reproduction.rate import REFERENCE, recorded_rate
+from groundscope.reproduction.results import Measured
 from groundscope.reproduction.verdicts import RULES, TOLERANCE, Verdict
 from groundscope.training.memory import size
 
@@ -128,7 +129,7 @@ def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
     measured = found.measured
     if measured is None:
         return {"verdict": found.verdict, "number": "", "interval": "", "about": found.problem}
-    digits = max(2, quantity.digits) if quantity.unit != "steps" and quantity.digits else quantity.digits
+    digits = _digits_of_ours(measured, quantity)
     about = [f"step {whole(measured.step)}"] if measured.step is not None else []
     about += [plural(measured.n_seeds, "seed"), *([measured.note] if measured.note else [])]
     bounds = interval(measured.low, measured.high, digits) if measured.low is not None else ""
@@ -138,6 +139,14 @@ def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
         "interval": bounds,
         "about": ", ".join(about),
     }
+
+
+def _digits_of_ours(measured: Measured, quantity: Quantity) -> int:
+    """Two digits at least; three where an end of the interval would read as zero, which it is not."""
+    if quantity.unit == "steps" or not quantity.digits:
+        return quantity.digits
+    digits = max(2, quantity.digits)
+    return max(3, digits) if any(bound and not round(bound, digits) for bound in measured.reach) else digits
 
 
 def _reach(block: Sequence[Row]) -> tuple[float, float] | None:

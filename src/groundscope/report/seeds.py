@@ -1,7 +1,7 @@
 """From one row per seed to one row per model: means, and how far the seeds reach.
 
 The band around a mean is the widest reach of the seeds: the lowest of their lower and the highest of their upper
-bounds. It is wider than an interval of the mean would be, and it stays honest for the two to five seeds of a study.
+bounds. It shows what was seen with each seed. It is no interval for other seeds: of few, that can be the wider one.
 """
 
 from collections.abc import Sequence

@@ -107,5 +107,7 @@ def lines(rows: list[Listed], scale: str, rate: Rate) -> Iterator[str]:
 
 
 def hours(value: float) -> str:
-    """Write hours with two digits that count: ``0.0041``, ``0.53``, ``1,700``."""
+    """Write hours with two digits that count: ``0.0041``, ``0.53``, ``1,700``; below a thousandth, that it is."""
+    if 0 < value < 0.001:
+        return "<0.001"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,13 +1,15 @@
-"""Where a run's numbers come from: command, corpus, versions and hashes, as far as its folder says."""
+"""Where a run's numbers come from: command, models, corpus, versions and hashes, as far as its folder says."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groundscope.errors import GroundscopeError
 from groundscope.files import sha256_file, sha256_json
+from groundscope.models.presets import preset
 from groundscope.reproduction.run_files import card_of, object_in, resolved_of
 from groundscope.study.provenance import in_a_line
 
@@ -20,6 +22,8 @@ class Origin:
     """What is known of one run; empty where its folder does not say."""
 
     command: str
+    models: str
+    """Each model's depth and width, and how long it was trained: not those of the paper at a reduced size."""
     corpus: str
     made_by: str
     hashes: str
@@ -40,10 +44,21 @@ def origin(run: Path) -> Origin | None:
     }
     return Origin(
         command=str(provenance.get("command", "")),
+        models="; ".join(_models(resolved)),
         corpus=_corpus(card),
         made_by=_made_by(provenance),
         hashes=", ".join(f"{what} {digest[:16]}" for what, digest in hashes.items() if digest),
     )
+
+
+def _models(resolved: Mapping[str, Any]) -> Iterator[str]:
+    for name, settings in resolved.get("models", {}).items():
+        own = {key: value for key, value in settings.items() if key not in ("preset", "training")}
+        training = {**resolved.get("training", {}), **settings.get("training", {})}
+        with suppress(GroundscopeError, KeyError, TypeError, ValueError):  # settings of another version
+            config = preset(str(settings.get("preset")), 1, **own)
+            size = f"{name}, {config.n_layers} layers of width {config.d_model}"
+            yield f"{size}, {training['steps']:,} steps of {training['batch_size']}" if training else size
 
 
 def _corpus(card: Mapping[str, Any]) -> str:

@@ -32,7 +32,8 @@ RULES = {
         "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
         "overlap, and no fall after a rise that its test finds), or the test named. No effect is one verdict on all "
         "checkpoints of the table: at each of them the change is shown to be smaller than negligible (all must be, so "
-        "that no correction is needed). A run at reduced size is never said to agree in size"
+        "that checkpoints need no correction; p is after Holm over the two kinds of control heads). A run at reduced "
+        "size is never said to agree in size"
     ),
     Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide or lacks data",
     Verdict.DIFFERS: (
