@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from groundscope.behaviour.conclusions import CONCLUSIONS
 from groundscope.behaviour.measure import GAIN
 from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.comparison import compare
@@ -167,6 +168,30 @@ def test_the_peak_of_r_squared_is_judged_by_its_rise(results: Results):
     assert found.change
     flat = found._replace(change=Measured(0.01, -0.2, 0.2, None, 2))
     assert verdicts(QUANTITIES["transformer-r2-peak"], flat, paper_size=True) == [Verdict.UNCLEAR]
+
+
+@pytest.mark.parametrize(
+    ("holds", "fell_at_most", "verdict"),
+    [(True, 0.2, Verdict.DIRECTION), (False, 0.2, Verdict.UNCLEAR), (False, 0.04, Verdict.DIFFERS)],
+)
+def test_a_fall_of_r_squared_is_judged_by_the_course_wherever_its_peak_lies(
+    tmp_path: Path, planted, holds: bool, fell_at_most: float, verdict: Verdict
+):
+    """At the part of training at which the authors' R^2 is highest ours may still rise: that is no course."""
+    folder = planted(tmp_path / "run")
+    table = Results(folder).conclusions
+    assert table is not None
+    course, fall = pl.col("claim") == "rises_then_falls_while_gain_grows", pl.col("claim") == "r2_fall"
+    edited = table.with_columns(
+        holds=pl.when(course).then(holds).otherwise("holds"),
+        estimate=pl.when(fall).then(0.02).otherwise("estimate"),
+        ci_low=pl.when(fall).then(0.0).otherwise("ci_low"),
+        ci_high=pl.when(fall).then(fell_at_most).otherwise("ci_high"),
+    )
+    assert edited.filter(fall, direction="env2lan").height
+    write_table(folder / "tables/conclusions.parquet", edited, CONCLUSIONS)
+    fell = QUANTITIES["transformer-r2-end"]
+    assert verdicts(fell, answer(Results(folder), fell), paper_size=False)[-1] is verdict
 
 
 def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted):

@@ -85,6 +85,17 @@ def test_what_seeds_add_is_counted_once(rng):
         assert found.draws.std() == pytest.approx(error, rel=0.1)
 
 
+def test_few_seeds_that_scatter_make_a_deviate_of_students_t(rng):
+    """Where words are alike and three seeds are not, three standard errors are as rare as of t with two degrees."""
+    gains = np.array([2.0, 3.0, 4.0])[:, None, None] + np.zeros((3, 400, 1)) + 1e-3 * rng.normal(size=(3, 400, 1))
+    found = TwoWayWeights.draw(400, 3, 20_000, rng).replicate([mean(gain) for gain in gains])
+    ratio = float(found.estimate[0] / found.draws.std())
+    assert ratio == pytest.approx(3 * np.sqrt(3), rel=0.02)
+    assert found.as_normal()[0] == pytest.approx(stats.norm.isf(stats.t.sf(ratio, 2)), rel=1e-3)
+    alone = TwoWayWeights.draw(400, 1, 20_000, rng).replicate([mean(rng.normal(0.1, 1, (400, 1)))])
+    assert alone.as_normal()[0] == pytest.approx(float(alone.estimate[0] / alone.draws.std()), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("lower", "expected"),
     [([-1, 1, -1, 2, 3], 3), ([1, 1, 1], 0), ([-1, -1], 2), ([1, 1, -1], 3), ([np.nan, 1, 1], 1)],

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from groundscope.reproduction.measured import Answer
+from groundscope.reproduction.measured import NO_FALL, Answer
 from groundscope.reproduction.published import Direction, Grade, Point, Quantity
 from groundscope.reproduction.results import Measured
 
@@ -30,14 +30,16 @@ RULES = {
     Verdict.DIRECTION: (
         "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
         "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
-        "overlap, and no fall after a rise that its test finds), or the test named. No effect is one verdict on all "
+        "overlap, and no fall after a rise that its test finds), or the test named. That R² rises, then falls is one "
+        "test of the run’s own course, wherever its peak lies. No effect is one verdict on all "
         "checkpoints of the table: at each of them the change is shown to be smaller than negligible (all must be, so "
         "that checkpoints need no correction; p is after Holm over the two kinds of control heads). A run at reduced "
         "size is never said to agree in size"
     ),
     Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide or lacks data",
     Verdict.DIFFERS: (
-        "the interval, or the test, speaks against what the paper says; against no effect: a change at any of the "
+        "the interval, or the test, speaks against what the paper says; against a fall of R²: the interval of what it "
+        f"fell by since its peak ends below {NO_FALL}; against no effect: a change at any of the "
         "checkpoints, after Holm’s correction, that is not shown to be negligible there"
     ),
     Verdict.NOT_RUN: "no run has come to this point, or it did not measure this",

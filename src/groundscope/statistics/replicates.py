@@ -1,10 +1,13 @@
 """Seeds as replicates: words and seeds are both resampled, so that intervals and tests hold for others of both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.stats import norm
+from scipy.stats import t as student
 
+from groundscope.statistics.crossed import CAUTION
 from groundscope.statistics.resampling import Interval, Statistic, equal_weights, percentile_interval, resample_weights
 
 
@@ -14,6 +17,41 @@ class Replicates:
 
     estimate: Float[np.ndarray, "*column"]
     draws: Float[np.ndarray, "draw *column"]
+    by_seeds: Float[np.ndarray, "draw *column"]
+    """The part of ``draws`` that comes of resampled seeds."""
+    n_words: int
+    n_seeds: int
+
+    def minus(self, other: "Replicates") -> "Replicates":
+        """Return the difference of two statistics of the same sample."""
+        return replace(
+            self,
+            estimate=self.estimate - other.estimate,
+            draws=self.draws - other.draws,
+            by_seeds=self.by_seeds - other.by_seeds,
+        )
+
+    def at(self, columns: int | Int[np.ndarray, " some"]) -> "Replicates":
+        """Return some of the statistic's columns."""
+        return replace(
+            self,
+            estimate=np.asarray(self.estimate[columns]),
+            draws=self.draws[:, columns],
+            by_seeds=self.by_seeds[:, columns],
+        )
+
+    def as_normal(self) -> Float[np.ndarray, "*column"]:
+        """Return the estimate in standard errors, as a normal deviate of the same tail; 0 where nothing varies.
+
+        Of few seeds nobody knows well how far seeds scatter: the ratio follows Student's t with Satterthwaite's degrees
+        of freedom, of words and of seeds, and larger ones are no rarer than that.
+        """
+        whole, seeds = np.nanvar(self.draws, axis=0), np.nanvar(self.by_seeds, axis=0)
+        words = np.maximum(whole - seeds, 0)
+        shares = words**2 / max(self.n_words - 1, 1) + (CAUTION * seeds) ** 2 / max(self.n_seeds - 1, 1)
+        degrees = np.divide((words + CAUTION * seeds) ** 2, shares, out=np.ones_like(whole), where=shares > 0)
+        ratio = np.divide(self.estimate, np.sqrt(whole), out=np.zeros_like(whole), where=whole > 0)
+        return norm.isf(student.sf(ratio, degrees))
 
     def interval(self, level: float = 0.95) -> Interval:
         """Return the percentile interval; nan where the estimate is undefined."""
@@ -57,8 +95,10 @@ class TwoWayWeights:
             noise = _variance(resampled - draws[:, None]).sum(axis=0) / (n_seeds - 1)
             spread = sample.var(axis=0, ddof=1)
             own = np.divide(spread - noise, spread, out=np.zeros_like(spread), where=spread > noise)
-            draws = draws + np.sqrt(own) * np.einsum("ds,s...->d...", self.seeds, sample - estimate)
-        return Replicates(estimate, draws)
+            by_seeds = np.sqrt(own) * np.einsum("ds,s...->d...", self.seeds, sample - estimate)
+        else:
+            by_seeds = np.zeros_like(draws)
+        return Replicates(estimate, draws + by_seeds, by_seeds, self.words.shape[1], n_seeds)
 
 
 def _variance(values: Float[np.ndarray, "draw *column"]) -> Float[np.ndarray, "*column"]:

@@ -8,7 +8,7 @@ above zero, and compares each with the largest such difference that chance produ
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from groundscope.statistics.replicates import Replicates
 from groundscope.statistics.resampling import Interval
@@ -36,32 +36,24 @@ def rise_then_fall(curve: Replicates, growing: Replicates, level: float = 0.95) 
 
         rise(s) = curve(s) - curve(0);  fall(s) = curve(s) - curve(T);  growth(s) = growing(T) - growing(s)
 
-    Each is divided by its bootstrap standard error; its p value is the share of resamples in which the largest centred
-    value over all s reaches it (single-step max-T, Westfall and Young 1993). A checkpoint supports the statement as
-    much as its weakest difference does (intersection-union, Berger 1982), and the p value of the statement is that of
-    the best checkpoint. Checkpoints at which ``curve`` is undefined (no counts yet) are left out.
+    Each is divided by its bootstrap standard error, and what few seeds leave uncertain about that is paid for
+    (`Replicates.as_normal`). Its p value is the share of resamples in which the largest centred value over all s
+    reaches it (single-step max-T, Westfall and Young 1993). A checkpoint supports the statement as much as its weakest
+    difference does (intersection-union, Berger 1982), and the p value of the statement is that of the best checkpoint.
+    Checkpoints at which ``curve`` is undefined (no counts yet) are left out.
     """
     known = np.flatnonzero(~np.isnan(curve.estimate))
     nowhere = Interval(*(np.array(np.nan) for _ in range(3)))
     if len(known) < 3:
         return RiseAndFall(-1, nowhere, nowhere, nowhere, float("nan"))
     first, between, last = known[:1], known[1:-1], known[-1:]
-    differences = [
-        _difference(curve, between, first),
-        _difference(curve, between, last),
-        _difference(growing, last, between),
-    ]
+    rise, fall = curve.at(between).minus(curve.at(first)), curve.at(between).minus(curve.at(last))
+    differences = rise, fall, growing.at(last).minus(growing.at(between))
     p = np.max([_max_t(difference) for difference in differences], axis=0)
-    weakest = np.min([_ratio(difference) for difference in differences], axis=0)
+    weakest = np.min([difference.as_normal() for difference in differences], axis=0)
     best = int(np.lexsort((-weakest, p))[0])
-    rise, fall, growth = (
-        Replicates(np.asarray(d.estimate[best]), d.draws[:, best]).interval(level) for d in differences
-    )
+    rise, fall, growth = (difference.at(best).interval(level) for difference in differences)
     return RiseAndFall(int(between[best]), rise, fall, growth, float(p[best]))
-
-
-def _difference(of: Replicates, left: Int[np.ndarray, " left"], right: Int[np.ndarray, " right"]) -> Replicates:
-    return Replicates(of.estimate[left] - of.estimate[right], of.draws[:, left] - of.draws[:, right])
 
 
 def _max_t(difference: Replicates) -> Float[np.ndarray, " between"]:
@@ -70,10 +62,5 @@ def _max_t(difference: Replicates) -> Float[np.ndarray, " between"]:
     centred = difference.draws - np.nanmean(difference.draws, axis=0)
     null = np.divide(centred, error, out=np.zeros_like(centred), where=error > 0)
     largest = np.nanmax(null, axis=1)
-    reached = (largest[:, None] >= _ratio(difference)).sum(axis=0)
+    reached = (largest[:, None] >= difference.as_normal()).sum(axis=0)
     return (1 + reached) / (1 + len(largest))
-
-
-def _ratio(difference: Replicates) -> Float[np.ndarray, " between"]:
-    error = np.nanstd(difference.draws, axis=0)
-    return np.divide(difference.estimate, error, out=np.zeros_like(error), where=error > 0)
