@@ -1,5 +1,6 @@
 """The cells that keep a run's study and what made it, and write its page."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Record
 from groundscope.study.cells import report, tables
 from groundscope.study.load import load_study
-from groundscope.study.provenance import made_with, provenance
+from groundscope.study.provenance import _commit, in_a_line, made_with, provenance
 
 
 def test_the_command_is_that_of_the_process_that_planned_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -44,6 +45,28 @@ def test_versions_and_machine_are_those_that_most_of_the_time_was_spent_with():
     assert told["elsewhere"][cells].endswith(here["machine"]["processor"])
     assert told["seconds"]["train/lstm-4/seed-42"] == 300
     assert "elsewhere" not in provenance("groundscope run", {"tables": known["tables"]})
+
+
+def test_a_checkout_is_named_by_its_commit_and_one_that_is_not_the_packages_is_not(tmp_path: Path):
+    def git(*asked: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        called = ("git", "-C", str(tmp_path), *who, *asked)
+        return subprocess.run(called, capture_output=True, text=True, check=True).stdout.strip()
+
+    package, installed = tmp_path / "src", tmp_path / ".venv/groundscope"
+    for folder in (package, installed):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+    git("init", "-q")
+    assert _commit(package) is None
+    git("add", "src")
+    git("commit", "-qm", "first")
+    assert _commit(package) == git("rev-parse", "HEAD")
+    assert _commit(installed) is None
+    (package / "__init__.py").write_text("changed = True")
+    assert _commit(package) == git("rev-parse", "HEAD") + ", changed"
+    about = {"versions": {"groundscope": "1.0"}, "commit": _commit(package)}
+    assert in_a_line(about) == f"groundscope 1.0 ({git('rev-parse', 'HEAD')[:7]}, changed)"
 
 
 def test_a_study_is_kept_when_its_tables_are_and_not_before(tmp_path: Path):

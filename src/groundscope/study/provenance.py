@@ -7,10 +7,13 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from groundscope.study.cell import Record
@@ -25,6 +28,7 @@ PACKAGES = (
     "scipy",
     "safetensors",
 )
+CHANGED = ", changed"
 
 
 def command_line() -> str:
@@ -59,6 +63,7 @@ def made_with() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
+        **({"commit": commit} if (commit := _commit(Path(__file__).parents[1])) else {}),
         "machine": {
             "system": f"{platform.system()} {platform.release()}",
             "processor": _processor(),
@@ -72,6 +77,9 @@ def in_a_line(maker: Mapping[str, Any]) -> str:
     """Name the main packages and the processor or accelerator of `made_with`, as far as it tells them."""
     versions, machine = maker.get("versions", {}), maker.get("machine", {})
     packages = [f"{name} {versions[name]}" for name in ("groundscope", "torch", "transformers") if name in versions]
+    if packages and "commit" in maker:
+        commit, changed, _ = maker["commit"].partition(CHANGED)
+        packages[0] += f" ({commit[:7]}{changed})"
     accelerator = machine.get("accelerator")
     where = machine.get("processor") if accelerator in (None, "none") else accelerator
     return ", ".join([*packages, *([where] if where else [])])
@@ -88,6 +96,19 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _commit(package: Path) -> str | None:
+    """Return the commit of the package's files, and whether they were changed since; None where it is no checkout."""
+
+    def git(*asked: str) -> str:
+        called = ("git", "-C", str(package), *asked)
+        return subprocess.run(called, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    with suppress(OSError, subprocess.SubprocessError):
+        git("ls-files", "--error-unmatch", "__init__.py")  # installed below somebody else's checkout it is not theirs
+        return git("rev-parse", "HEAD") + (CHANGED if git("status", "--porcelain", "--", ".") else "")
+    return None
 
 
 def _processor() -> str:
