@@ -168,10 +168,10 @@ def test_the_list_tells_where_a_training_goes_on_and_what_was_asked_for_instead(
 ):
     study = experiment("transformer-12", STUDIES).study()
     short = planted(tmp_path / "short")
-    assert status(short, study) == "tables only (1,000 steps in place of 20,000)"
+    assert status(short, study) == "tables without trainings (1,000 steps in place of 20,000)"
     one_seed = study.model_dump(mode="json") | {"seeds": [42]}
     write_json(short / "resolved.json", one_seed)
-    assert status(short, study) == "tables only (1 of 5 seeds)"
+    assert status(short, study) == "tables without trainings (1 of 5 seeds)"
     run, name = tmp_path / "run", "train/transformer-12/seed-42"
     for step in (9_000, 9_500):
         (run / name / "state" / f"step-{step:08d}").mkdir(parents=True)
@@ -185,7 +185,7 @@ def test_the_list_names_cost_and_status(tmp_path: Path, planted):
     planted(run_folder(tmp_path, "small", "transformer-12"))
     rows = listed(paper(), STUDIES, tmp_path, "small")
     by_name = {row.name: row for row in rows}
-    assert by_name["transformer-12"].status == "tables only"
+    assert by_name["transformer-12"].status == "tables without trainings"
     assert by_name["lstm-4"].status == "not run"
     assert by_name["pictures"].cost
     text = "\n".join(lines(rows, "small", REFERENCE))

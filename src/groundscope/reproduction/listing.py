@@ -51,7 +51,7 @@ def status(run: Path, study: Study) -> str:
     """Say how far a run of ``study`` is: cells, the steps of a training that waits, and what was asked for instead."""
     done, begun, planned = cells_done(run)
     if not planned:
-        return f"tables only{_otherwise(run, study)}" if Results(run).there else "not run"
+        return f"tables without trainings{_otherwise(run, study)}" if Results(run).there else "not run"
     if done == planned:
         return f"done{_otherwise(run, study)}"
     waits = "; ".join(_waiting(run))
