@@ -35,7 +35,7 @@ DEVICE = torch.device("elsewhere:0")
 
 CROSSING = {aten.copy_.default, aten._to_copy.default}
 INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
-"""What takes tensors of both devices: a GPU's tensors may be indexed by the CPU's."""
+"""What takes tensors of both devices: a GPU's tensors may be indexed by the CPU's, but the CPU's not by a GPU's."""
 
 
 class Elsewhere(Tensor):
@@ -73,7 +73,7 @@ class Elsewhere(Tensor):
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         left = [tuple(tensor.shape) for tensor in given if not isinstance(tensor, Elsewhere) and tensor.dim()]
-        if left and func not in CROSSING | INDEXING:
+        if left and func not in CROSSING and not (func in INDEXING and isinstance(args[0], Elsewhere)):
             raise RuntimeError(f"{func}: tensors {left} on the CPU meet those on {DEVICE}")
         ends_here = func is aten._local_scalar_dense.default or torch.device(kwargs.get("device") or DEVICE) != DEVICE
         inner_args, inner_kwargs = tree_map_only(Elsewhere, lambda tensor: tensor.inner, (args, kwargs))

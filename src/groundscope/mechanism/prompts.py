@@ -68,13 +68,13 @@ class PromptBatch:
         return self.input_ids.shape[1]
 
     def __getitem__(self, part: slice | Tensor) -> "PromptBatch":
-        """Some of the prompts: a slice, or their indices in any order and number."""
+        """Some of the prompts: a slice, or their indices in any order and number, on any device."""
         return PromptBatch(
             self.input_ids[part],
             self.targets[part],
             self.ground[part],
             scene=None if self.scene is None else self.scene[part],
-            numbers=self.numbers[part],
+            numbers=self.numbers[part if isinstance(part, slice) else part.to(self.numbers.device)],
             mismatch=None if self.mismatch is None else self.mismatch[part],
             extras={name: values[part] for name, values in self.extras.items()},
         )
