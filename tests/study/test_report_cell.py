@@ -45,6 +45,10 @@ def test_versions_and_machine_are_those_that_most_of_the_time_was_spent_with():
     assert told["elsewhere"][cells].endswith(here["machine"]["processor"])
     assert told["seconds"]["train/lstm-4/seed-42"] == 300
     assert "elsewhere" not in provenance("groundscope run", {"tables": known["tables"]})
+    older = {f"train/lstm-4/seed-{n}": replace(record, made_with=here | {"commit": n * 40}) for n in "12"}
+    made_by = provenance("groundscope run", known | older)["elsewhere"]["train (1)"]
+    assert "(1111111)" in made_by
+    assert "(2222222)" in made_by, "as many cells of a kind, of two commits"
 
 
 def test_a_checkout_is_named_by_its_commit_and_one_that_is_not_the_packages_is_not(tmp_path: Path):

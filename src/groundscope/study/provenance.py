@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ def provenance(command: str, catalogue: Mapping[str, Record]) -> dict[str, Any]:
         "command": command,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         **chief,
-        **({"elsewhere": dict(map(_elsewhere, [by_maker[maker] for maker in makers[1:]], others))} if others else {}),
+        **({"elsewhere": _elsewhere([by_maker[maker] for maker in makers[1:]], others)} if others else {}),
         "seconds": {name: record.seconds for name, record in catalogue.items()},
     }
 
@@ -85,10 +85,13 @@ def in_a_line(maker: Mapping[str, Any]) -> str:
     return ", ".join([*packages, *([where] if where else [])])
 
 
-def _elsewhere(cells: list[str], maker: Mapping[str, Any]) -> tuple[str, str]:
-    """Name cells by kind, and what they were made with."""
-    kinds = Counter(name.split("/")[0] for name in cells)
-    return ", ".join(f"{kind} ({count})" for kind, count in kinds.items()), in_a_line(maker)
+def _elsewhere(cells: Sequence[Sequence[str]], makers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Name the cells of each maker by kind, and say what made them; makers of equally many cells share a line."""
+    told: dict[str, list[str]] = {}
+    for names, maker in zip(cells, makers, strict=True):
+        kinds = Counter(name.split("/")[0] for name in names)
+        told.setdefault(", ".join(f"{kind} ({count})" for kind, count in kinds.items()), []).append(in_a_line(maker))
+    return {of: "; ".join(lines) for of, lines in told.items()}
 
 
 def _version(package: str) -> str:
