@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from groundscope.errors import CorpusError, RunError, StudyError, TrainingError
 from groundscope.progress import Progress
@@ -257,6 +258,33 @@ def test_a_second_attempt_takes_what_the_first_finished_and_clears_what_it_left(
     assert not (job.folder / "half").exists()
     assert attempt(job, QUIET).digests == {"": "1"}  # its worker died after the last word was written
     assert log == ["base"]
+
+
+def test_a_cell_is_made_with_the_code_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may commit while a training runs for hours."""
+    checkout = {"commit": "before"}
+    monkeypatch.setattr("groundscope.study.attempt.made_with", lambda: dict(checkout))
+
+    def work(folder: Path, progress: Progress, upstream) -> dict[str, str]:
+        checkout["commit"] = "after"
+        return {"": "1"}
+
+    run_cells([Cell("base", ("tables",), {}, work)], tmp_path, QUIET)
+    assert catalogue(tmp_path)["base"].made_with == {"commit": "before"}
+
+
+def test_float32_is_whole_in_a_cell_and_as_it_was_behind_it(tmp_path: Path) -> None:
+    """Of torch's own accord an LSTM on a GPU multiplies in TF32."""
+    assert torch.backends.cudnn.allow_tf32
+    seen: list[bool] = []
+
+    def work(folder: Path, progress: Progress, upstream) -> dict[str, str]:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        raise ValueError
+
+    run_cells([Cell("base", ("tables",), {}, work)], tmp_path, QUIET)
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_machine_that_does_not_see_the_run_says_so(tmp_path: Path) -> None:

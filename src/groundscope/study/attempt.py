@@ -5,6 +5,8 @@ import platform
 import shutil
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,9 +84,11 @@ def _work(job: Job, progress: Progress) -> Attempt:
         return Attempt(begun.digests, begun.seconds)
     if not job.cell.resumable:
         _empty(job.folder)
+    maker = made_with()  # of the code that works: a checkout may be another by the end
     started = time.monotonic()
     try:
-        made = dict(job.cell.work(job.folder, progress, job.upstream))
+        with _whole_float32():
+            made = dict(job.cell.work(job.folder, progress, job.upstream))
     except GroundscopeError as error:
         if error.exit_status == 2 and not job.cell.resumable:  # the input is wrong: leave nothing half-written
             shutil.rmtree(job.folder, ignore_errors=True)
@@ -92,9 +96,22 @@ def _work(job: Job, progress: Progress) -> Attempt:
         raise
     seconds = round(time.monotonic() - started, 2)
     holds = tuple(sorted(file.relative_to(job.folder).as_posix() for file in job.folder.rglob("*") if _is_result(file)))
-    record = replace(job.wanted, finished=True, digests=made, seconds=seconds, holds=holds, made_with=made_with())
+    record = replace(job.wanted, finished=True, digests=made, seconds=seconds, holds=holds, made_with=maker)
     record.save(job.run, job.cell.name)
     return Attempt(made, seconds)
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Have cuDNN multiply float32 as float32: of an LSTM and of a ViT's patches it would keep TF32's ten bits."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _is_result(file: Path) -> bool:
