@@ -10,17 +10,20 @@ from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import TrainingError
 from groundscope.files import sha256_file, write_json
 from groundscope.models.presets import build
+from groundscope.progress import Progress
 from groundscope.study import file_hashes
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.cell import Record
 from groundscope.study.cells.tables import joined
 from groundscope.study.disk import disk_needs, refuse_full_disk, total_need
+from groundscope.study.engine import InThisProcess
 from groundscope.study.estimate import Experience
-from groundscope.study.executors import jobs_here
+from groundscope.study.executors import jobs_here, on_ray
 from groundscope.study.file_hashes import hash_files
 from groundscope.study.load import load_study
 from groundscope.study.memory import PROCESS, memory_free, memory_need
 from groundscope.study.plan import plan
+from groundscope.study.ray_engine import RayOptions
 from groundscope.study.run import plan_run
 from groundscope.study.runs import cells_left, list_runs
 from groundscope.study.selection import Selection
@@ -122,6 +125,33 @@ def test_fewer_cells_at_once_where_memory_is_short(tmp_path: Path, monkeypatch: 
             "groundscope.study.memory.memory_free", lambda free=free: int(free * memory_need(study, tmp_path))
         )
         assert jobs_here(study, tmp_path) == jobs
+
+
+@pytest.mark.parametrize(("device", "jobs"), [("auto", 1), ("cpu", 4)])
+def test_one_cell_at_once_where_an_accelerator_is_used_and_not_where_it_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, jobs: int
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("groundscope.study.memory.memory_free", lambda: 2**50)
+    assert jobs_here(load_study(None, (*SMALL, f"training.device={device}")), tmp_path) == jobs
+
+
+@pytest.mark.parametrize(("file", "light"), [(None, True), ("studies/scenes-small.yaml", False)])
+def test_a_corpus_of_pictures_asks_a_cluster_for_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, file: str | None, light: bool
+) -> None:
+    """Its encoders see tens of thousands of pictures; a corpus of text is read on one core."""
+    asked: list[RayOptions] = []
+
+    def executor(options: RayOptions, environment: dict[str, str], quiet: bool) -> InThisProcess:
+        asked.append(options)
+        return InThisProcess(Progress(quiet=quiet))
+
+    monkeypatch.setattr("groundscope.study.ray_engine.OnRay", executor)
+    on_ray(load_study(Path(__file__).parents[2] / file if file else None), "auto", 1, None, quiet=True)()
+    assert ("corpus" in asked[0].light) is light
+    assert "statistics" in asked[0].light
 
 
 def test_trainings_without_cooccurrence_are_counted(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ def jobs_here(study: Study, run: Path) -> int:
     from groundscope.study.memory import memory_free, memory_need, room_for
     from groundscope.study.processes import usual_jobs
 
-    return usual_jobs(room_for(memory_need(study, run), memory_free()))
+    devices = {study.training.device, *(study.training_of(model).device for model in study.models)}
+    return usual_jobs(room_for(memory_need(study, run), memory_free()), accelerated=devices != {"cpu"})
 
 
 def here(study: Study, run: Path, jobs: int | None, threads: int | None, quiet: bool) -> Maker:
@@ -49,9 +50,11 @@ def on_ray(study: Study, address: str, threads: int | None, gpus: float | None, 
     def make() -> Executor:
         import torch
 
-        from groundscope.study.ray_engine import OnRay, RayOptions, environment_of
+        from groundscope.study.ray_engine import OnRay, RayOptions, environment_of, light_kinds
 
-        options = RayOptions(address=address, threads=threads or torch.get_num_threads(), gpus=gpus)
+        options = RayOptions(
+            address=address, threads=threads or torch.get_num_threads(), gpus=gpus, light=light_kinds(study)
+        )
         return OnRay(options, environment_of(study), quiet=quiet)
 
     return make

@@ -18,14 +18,15 @@ MOST = 4
 """Processes when nobody says how many: each holds a model and torch."""
 
 
-def usual_jobs(room: int = MOST) -> int:
+def usual_jobs(room: int = MOST, accelerated: bool = True) -> int:
     """Return how many cells are computed at once when nobody says: one where an accelerator does the work.
 
-    ``room`` is how many of the largest fit into the memory.
+    ``room`` is how many of the largest fit into the memory, ``accelerated`` False where the study leaves accelerators
+    alone.
     """
     import torch
 
-    return 1 if torch.accelerator.is_available() else min(MOST, torch.get_num_threads(), room)
+    return 1 if accelerated and torch.accelerator.is_available() else min(MOST, torch.get_num_threads(), room)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 from groundscope.errors import RunError, StudyError
 from groundscope.study.attempt import Attempt, Job
-from groundscope.study.config import Study
+from groundscope.study.config import PicturesSource, Study
 from groundscope.study.engine import Executor
 from groundscope.study.paths import variables_in
 
@@ -33,6 +33,7 @@ class RayOptions:
     address: str = "auto"  # "local" starts one here; "auto" finds the one that runs here; or HOST:PORT
     threads: int = 1
     gpus: float | None = None  # None: one, where the cluster has any
+    light: tuple[str, ...] = LIGHT
     retries: int = 3  # how often a cell is given to another worker when its worker or machine dies
 
 
@@ -60,7 +61,7 @@ class OnRay(Executor):
         """Hand the job over; Ray places it where its needs are met."""
         from groundscope.study.worker import work_on
 
-        light = job.cell.kind in LIGHT
+        light = job.cell.kind in self._options.light
         task = self._ray.remote(work_on).options(
             name=job.cell.name,
             num_cpus=1 if light else self._options.threads,
@@ -99,6 +100,11 @@ class OnRay(Executor):
         if wanted > gpus:
             raise StudyError(f"A cell asks for {wanted:g} GPUs, but no machine has more than {gpus:g}. Set --gpus.")
         return wanted
+
+
+def light_kinds(study: Study) -> tuple[str, ...]:
+    """Return the kinds of cells of ``study`` that run no model; a corpus of pictures is seen through its encoders."""
+    return tuple(kind for kind in LIGHT if kind != "corpus" or not isinstance(study.corpus, PicturesSource))
 
 
 def environment_of(study: Study) -> dict[str, str]:
