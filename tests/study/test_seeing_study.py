@@ -167,6 +167,15 @@ def test_a_checkpoint_is_inspected_by_the_pixels_as_it_was_measured_by_its_bank(
         )
 
 
+def test_an_encoder_is_where_its_model_is(run, monkeypatch):
+    """Over thousands of photographs the encoder is most of the work."""
+    asked = []
+    monkeypatch.setattr("groundscope.study.sight.same_encoder", lambda *what: asked.append(what[1:]) or encoder)
+    encoder = same_encoder(run / "corpus", "vit")
+    open_sight(run / "train/vlm.vit/seed-1")
+    assert asked == [("vit", "cpu")]
+
+
 def test_pictures_are_inspected_from_the_command_line(run, tmp_path):
     test, match, _ = world_of(run).tests[0]
     match().save(tmp_path / "a.png")

@@ -72,10 +72,13 @@ def read_record(corpus: Path, name: str) -> EncoderRecord:
         ) from None
 
 
-def same_encoder(corpus: Path, name: str) -> VisionEncoder:
-    """Load the encoder of a corpus again; raises ModelError where it cannot be had or other weights answer by now."""
+def same_encoder(corpus: Path, name: str, device: str = "cpu") -> VisionEncoder:
+    """Load the encoder of a corpus again, onto a kind of device.
+
+    Raises ModelError where it cannot be had or other weights answer by now.
+    """
     record = read_record(corpus, name)
-    encoder = load_encoder(record.options)
+    encoder = load_encoder(record.options, device)
     if encoder.identity != record.identity:
         raise ModelError(
             f"The vision encoder at {located(Path(record.options.name))} is not the one through which this corpus was "
