@@ -134,10 +134,11 @@ def test_nothing_counted_is_nan_as_in_torch():
 
 
 def test_parts_are_of_equal_size_and_within_the_limit():
-    assert loss._part_size(4096, 20_000, torch.bfloat16) == 1366  # 3 parts below 64 MiB
-    assert loss._part_size(4096, 89_057, torch.bfloat16) == 1024  # few tokens cost more than they save
-    assert loss._part_size(10, 89_057, torch.float32) == 10
-    assert loss._part_size(0, 10, torch.float32) == 0
+    assert loss._part_size(4096, 20_000, torch.bfloat16, loss._PART_BYTES) == 1366  # 3 parts below 64 MiB
+    assert loss._part_size(4096, 89_057, torch.bfloat16, loss._PART_BYTES) == 1024  # fewer cost more than they save
+    assert loss._part_size(8192, 80_731, torch.bfloat16, loss._PART_BYTES_ELSEWHERE) == 4096  # two parts on a GPU
+    assert loss._part_size(10, 89_057, torch.float32, loss._PART_BYTES) == 10
+    assert loss._part_size(0, 10, torch.float32, loss._PART_BYTES) == 0
 
 
 def test_the_logits_never_exist_together():

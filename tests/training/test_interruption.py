@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from groundscope.files import read_json, write_json
 from groundscope.training import session as session_module
 
 
@@ -109,7 +110,18 @@ def test_states_after_damage_are_kept(run, stopped, interrupt_after, recorded):
 def test_other_threads_are_told(run, stopped, recorded):
     torch.set_num_threads(2)
     run("stopped", progress=recorded)
-    assert any("threads 2, processes 1, and was begun with threads 1" in line for line in recorded.lines)
+    told = "threads 2, processes 1, device cpu, and was begun with threads 1"
+    assert any(told in line for line in recorded.lines)
+
+
+@pytest.mark.parametrize(("before", "told"), [("cuda", True), ("cpu", False), (None, False)])
+def test_another_device_is_told_and_a_state_that_names_none_is_no_other(run, stopped, recorded, before, told):
+    for card in stopped.glob("state/*/card.json"):
+        known = read_json(card)
+        known["machine"] = {name: value for name, value in (known["machine"] | {"device": before}).items() if value}
+        write_json(card, known)
+    run("stopped", progress=recorded)
+    assert any("device cpu, and was begun with" in line for line in recorded.lines) is told
 
 
 def test_a_lost_table_of_losses_is_told(run, fingerprint, recorded):

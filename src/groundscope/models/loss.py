@@ -15,6 +15,8 @@ _PART_BYTES = 64 * 2**20
 _PART_TOKENS = 1024
 # The gradient is added up by so many entries of the vocabulary, while the cache holds their product.
 _PART_ENTRIES = 4096
+# That is a CPU's way. Elsewhere a part costs its launches, and memory is less dear: all entries, in fewer parts.
+_PART_BYTES_ELSEWHERE = 2**30
 _SAFE_LOGIT = 16.0
 
 
@@ -54,8 +56,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
         d_unembedding = torch.zeros_like(unembedding) if wants_unembedding else None
         d_bias = torch.zeros_like(bias) if bias is not None and wants_bias else None
-        size = _part_size(len(hidden), len(unembedding), dtype)
-        buffer = torch.empty(size, len(unembedding), dtype=dtype, device=hidden.device)
+        on_cpu, vocab = hidden.device.type == "cpu", len(unembedding)
+        size = _part_size(len(hidden), vocab, dtype, _PART_BYTES if on_cpu else _PART_BYTES_ELSEWHERE)
+        buffer = torch.empty(size, vocab, dtype=dtype, device=hidden.device)
         position = torch.arange(size, device=hidden.device)[:, None]
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
@@ -80,7 +83,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 d_hidden[rows] = (odds @ matrix) * scale
             if d_unembedding is not None:
                 weighted = (state * scale).to(dtype)
-                for entries in _entries(len(unembedding)):
+                for entries in _entries(vocab, _PART_ENTRIES if on_cpu else vocab):
                     d_unembedding[entries] += odds[:, entries].T @ weighted
             if d_bias is not None:
                 d_bias += (scale.to(dtype).T @ odds)[0]
@@ -98,13 +101,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return d_hidden, d_unembedding, None, d_bias, None, None
 
 
-def _entries(vocab: int) -> Iterator[slice]:
+def _entries(vocab: int, size: int) -> Iterator[slice]:
     """Parts of the vocabulary."""
-    return (slice(start, start + _PART_ENTRIES) for start in range(0, vocab, _PART_ENTRIES))
+    return (slice(start, start + size) for start in range(0, vocab, size))
 
 
-def _part_size(tokens: int, vocab: int, dtype: torch.dtype) -> int:
-    """Tokens per part: parts of equal size, none above the limit."""
-    most = max(_PART_TOKENS, _PART_BYTES // (vocab * dtype.itemsize))
+def _part_size(tokens: int, vocab: int, dtype: torch.dtype, room: int) -> int:
+    """Tokens per part: parts of equal size, with at most ``room`` bytes of logits unless these are of few tokens."""
+    most = max(_PART_TOKENS, room // (vocab * dtype.itemsize))
     parts = -(-tokens // most)
     return -(-tokens // max(parts, 1))

@@ -38,9 +38,9 @@ def launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def machine(fabric: Fabric) -> dict[str, int]:
+def machine(fabric: Fabric) -> dict[str, int | str]:
     """Return what a run's rounding depends on beside its configuration."""
-    return {"threads": torch.get_num_threads(), "processes": fabric.world_size}
+    return {"threads": torch.get_num_threads(), "processes": fabric.world_size, "device": fabric.device.type}
 
 
 def resolve_precision(asked: Literal["auto", "fp32", "bf16"], device: str) -> Literal["fp32", "bf16"]:

@@ -100,7 +100,7 @@ def _refuse_input(chunks: Shaped[np.ndarray, "..."], seed: int) -> None:
         raise GroundscopeError(f"A seed is a number from 0 to 2^63 - 1, got {seed}.")
 
 
-def _plan(out: Path, card: RunCard, progress: Progress, now: Mapping[str, int]) -> _Plan:
+def _plan(out: Path, card: RunCard, progress: Progress, now: Mapping[str, int | str]) -> _Plan:
     begin(out, card)
     missing = [step for step in card.checkpoint_steps if not is_kept(out, step)]
     if not missing and _measured_steps(out) == card.training.steps:
@@ -116,7 +116,7 @@ def _plan(out: Path, card: RunCard, progress: Progress, now: Mapping[str, int]) 
     if state is None and not missing:
         progress.say(f"All checkpoints are there, but {out / LOSS_TABLE} is missing or damaged: it is trained again.")
     before = machine_of(state) if state else None
-    if before and before != now:
+    if before and any(now.get(name) != value for name, value in before.items()):
         progress.say(
             f"It goes on with {_told(now)}, and was begun with {_told(before)}: the weights will not be those of an "
             "uninterrupted run to the last bit."
@@ -124,7 +124,7 @@ def _plan(out: Path, card: RunCard, progress: Progress, now: Mapping[str, int]) 
     return _Plan(state=state)
 
 
-def _told(machine: Mapping[str, int]) -> str:
+def _told(machine: Mapping[str, int | str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in machine.items())
 
 

@@ -27,6 +27,7 @@ from groundscope.training.snapshot import gather_weights, restore_snapshot, take
 from groundscope.training.state import TrainState, count_states, remove_states, write_state
 from groundscope.training.stopping import Stop, deferred_stop
 from groundscope.training.track import Tracker
+from groundscope.training.underway import Underway
 
 
 class Session:
@@ -106,12 +107,12 @@ class Session:
         if self.first_step == 0 and 0 in keep_at:
             self._keep_checkpoint(0)
         clock = time.monotonic()
-        behind: Float[Tensor, " 4"] | None = None  # measured, not read yet: reading waits for the device
+        behind: Underway | None = None  # measured, not read yet: reading waits for the device
         with self._table_on_failure(), self.progress.task(self.name, config.steps, self.first_step) as task:
             self.speed.start()
             for step, batch in zip(self.steps, batches, strict=True):
                 wishes = (False, False) if alone else (stop.asked, self._is_time(clock))
-                measured, done = self._update(step, batch, *wishes), step + 1
+                measured, done = Underway(self._update(step, batch, *wishes)), step + 1
                 if behind is not None:
                     self._record(behind, tracker)
                 behind = measured
@@ -159,12 +160,12 @@ class Session:
         norm = clip_gradients(self.model, config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        mine = torch.stack([loss, loss.new_tensor(float(stop)), loss.new_tensor(float(due))])
+        mine = torch.stack([loss, loss.new_full((), float(stop)), loss.new_full((), float(due))])
         loss, *wishes = self.fabric.all_reduce(mine, reduce_op="mean")
         return torch.stack([loss, norm, *wishes])
 
-    def _record(self, measured: Float[Tensor, " 4"], tracker: Tracker) -> None:
-        loss, norm, stop, due = measured.tolist()
+    def _record(self, measured: Underway, tracker: Tracker) -> None:
+        loss, norm, stop, due = measured.read()
         self.agreed = stop > 0, due > 0
         step = len(self.measurements.loss)
         refuse_divergence(step, loss, norm, self.card.training, self.kept)

@@ -36,11 +36,11 @@ class TrainState:
     measurements: Measurements
 
 
-def write_state(run: Path, state: TrainState, identity: str, machine: Mapping[str, int] | None = None) -> None:
+def write_state(run: Path, state: TrainState, identity: str, machine: Mapping[str, int | str] | None = None) -> None:
     """Write a state, atomically and with its hash, then drop all but the newest generations.
 
     ``identity`` is the hash of the run's configuration: a state belongs to one run alone. ``machine`` is what rounding
-    depends on beside it: threads and processes.
+    depends on beside it: threads, processes and the kind of device.
     """
     tensors = {f"weights/{name}": weight for name, weight in state.weights.items()}
     for name, slots in state.optimizer.items():
@@ -89,8 +89,8 @@ def read_state(folder: Path) -> TrainState:
     return TrainState(_step(folder), weights, optimizer, measurements)
 
 
-def machine_of(folder: Path) -> Mapping[str, int] | None:
-    """Return the threads and processes that a proven state was computed with, None where it does not say."""
+def machine_of(folder: Path) -> Mapping[str, int | str] | None:
+    """Return the threads, processes and device that a proven state was computed with, None where it does not say."""
     return read_json(folder / CARD).get("machine")
 
 
