@@ -169,7 +169,7 @@ def lens(run: Run) -> PaperFigure | None:
             axes.set_xlabel("layers passed (0: embedding)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = next(iter(places.values()))
-        name_heights(places, "surprisal of the word (nats)")
+        name_heights(places, "surprisal (nats)")  # beside a legend there is no room for more
         first.set_ylim(0, _readable(means))
         handles, names = first.get_legend_handles_labels()
         order = sorted(range(len(names)), key=lambda at: names[at])
@@ -201,7 +201,7 @@ def causal(run: Run) -> PaperFigure | None:
                 axes.annotate(stars(p), (at, value), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7)
             step_scale(axes, axis)
         first = next(iter(places.values()))
-        name_heights(places, "surprisal of the word (nats)")
+        name_heights(places, "surprisal (nats)")
         handles, names = first.get_legend_handles_labels()
         legend_below(figure, handles, names, most=3)
         return figure
