@@ -65,13 +65,14 @@ def test_a_scale_keeps_what_is_trained_and_makes_it_smaller(name: str):
 
 
 def test_a_scale_may_be_like_another_and_have_fewer_experiments():
-    assert at_scale(STUDIES, "small-longer") == ("transformer-12", "transformer-4")
+    assert at_scale(STUDIES, "small-longer") == ("transformer-12", "transformer-4", "mamba2-4", "lstm-4")
     small, longer = (experiment("transformer-12", STUDIES).study(scale) for scale in ("small", "small-longer"))
     assert longer.training.steps == 3 * small.training.steps
     assert longer.models == small.models
     assert longer.corpus == small.corpus
-    with pytest.raises(StudyError, match=r"does not say what 'lstm-4' is.*it has transformer-12, transformer-4"):
-        experiment("lstm-4", STUDIES).study("small-longer")
+    assert experiment("lstm-4", STUDIES).study("small-longer").mechanism is None
+    with pytest.raises(StudyError, match=r"does not say what 'captions' is.*it has transformer-12, transformer-4"):
+        experiment("captions", STUDIES).study("small-longer")
 
 
 def test_scales_that_cannot_be_read_are_named(tmp_path: Path):
