@@ -145,7 +145,7 @@ def _trained(
     elif count:
         checkpoints = evenly(checkpoints, count)
     return [
-        Subject(str(run), f"step{one.step}", lambda one=one: one.load().to(device, dtype))  # type: ignore[arg-type]
+        Subject(str(run), f"step{one.step}", lambda one=one: one.load(device).to(dtype))  # type: ignore[arg-type]
         for one in checkpoints
     ]
 

@@ -49,18 +49,19 @@ def rise_then_fall(curve: Replicates, growing: Replicates, level: float = 0.95) 
     first, between, last = known[:1], known[1:-1], known[-1:]
     rise, fall = curve.at(between).minus(curve.at(first)), curve.at(between).minus(curve.at(last))
     differences = rise, fall, growing.at(last).minus(growing.at(between))
-    p = np.max([_max_t(difference) for difference in differences], axis=0)
-    weakest = np.min([difference.as_normal() for difference in differences], axis=0)
+    deviates = [difference.as_normal() for difference in differences]
+    p = np.max([_max_t(*one) for one in zip(differences, deviates, strict=True)], axis=0)
+    weakest = np.min(deviates, axis=0)
     best = int(np.lexsort((-weakest, p))[0])
     rise, fall, growth = (difference.at(best).interval(level) for difference in differences)
     return RiseAndFall(int(between[best]), rise, fall, growth, float(p[best]))
 
 
-def _max_t(difference: Replicates) -> Float[np.ndarray, " between"]:
+def _max_t(difference: Replicates, deviates: Float[np.ndarray, " between"]) -> Float[np.ndarray, " between"]:
     """P value of every checkpoint's difference, one-sided, corrected for the search over checkpoints."""
     error = np.nanstd(difference.draws, axis=0)
     centred = difference.draws - np.nanmean(difference.draws, axis=0)
     null = np.divide(centred, error, out=np.zeros_like(centred), where=error > 0)
     largest = np.nanmax(null, axis=1)
-    reached = (largest[:, None] >= difference.as_normal()).sum(axis=0)
+    reached = (largest[:, None] >= deviates).sum(axis=0)
     return (1 + reached) / (1 + len(largest))

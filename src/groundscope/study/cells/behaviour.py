@@ -48,7 +48,7 @@ from groundscope.files import sha256_file
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points, measured_on
+from groundscope.study.cells.train import Point, all_points
 from groundscope.study.cells.words import SHIPPED, chosen
 from groundscope.study.config import Study
 from groundscope.study.paths import located
@@ -145,8 +145,8 @@ def weighed(run: Path, schema: TableSchema) -> pl.DataFrame:
 
 def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     corpus = Corpus.open(run / "corpus")
-    checkpoint, identity = point.open(run)
-    model, options = checkpoint.load(measured_on(study)), study.behaviour
+    model, identity = point.open(study, run)
+    options = study.behaviour
     parts: dict[TableSchema, list[pl.DataFrame]] = {schema: [] for schema in TABLES}
     for kind in options.kinds:
         words, contexts = chosen(study, corpus, kind)

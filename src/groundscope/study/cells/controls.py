@@ -12,7 +12,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by
 from groundscope.study.cells.frames import judgement, neutral, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points_at, measured_on
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -52,9 +52,8 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
 def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     corpus = Corpus.open(run / "corpus")
     words, contexts = chosen(study, corpus)
-    checkpoint, identity = point.open(run)
+    model, identity = point.open(study, run)
     seen, frames = seen_by(study, run, point, words), neutral(study, run, contexts)
-    model = checkpoint.load(measured_on(study))
     found = measure_controls(model, corpus.vocabulary, words, frames, seen, study.behaviour, identity)
     return kept(folder, {CONTROLS: found})
 

@@ -20,7 +20,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of, weighing
 from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points_at, measured_on
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 
@@ -68,8 +68,7 @@ def _read(
 ) -> Digests:
     options = study.lens
     assert options is not None
-    checkpoint, identity = point.open(run)
-    model = checkpoint.load(measured_on(study))
+    model, identity = point.open(study, run)
     prompts = prompts_of(study, run, options.prompts)
     starts = earlier_lenses(study, run, before)
     fitted = fit_lenses(model, Corpus.open(run / "corpus").chunks, options, starts)
@@ -81,7 +80,7 @@ def earlier_lenses(study: Study, run: Path, before: Point | None) -> dict[str, L
     """Return the lenses that the checkpoint ``before`` left, by kind; none without one."""
     if before is None or study.lens is None:
         return {}
-    earlier = before.open(run)[0].load(measured_on(study))  # a lens is read with the model that it was made for
+    earlier, _ = before.open(study, run)  # a lens is read with the model that it was made for
     kinds = [kind for kind in study.lens.kinds if kind != "logit"]
     return {kind: load_lens(run / "lens" / before.place / kind, earlier) for kind in kinds}
 

@@ -24,7 +24,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of, text_of, weighing
 from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, all_points_at, measured_on
+from groundscope.study.cells.train import Point, all_points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 from groundscope.tables import TableSchema, read_table
@@ -113,11 +113,11 @@ def _measure(
     assert options is not None
     vocabulary = Corpus.open(run / "corpus").vocabulary
     prompts = prompts_of(study, run, options.prompts)
-    checkpoint, identity = point.open(run)
+    model, identity = point.open(study, run)
     words = prompts.table["word"].unique().to_list()
     text = text_of(run, options.text_chunks, options.prompts.seed)
     found = measure(
-        checkpoint.load(measured_on(study)),
+        model,
         prompts.groups,
         options,
         identity,

@@ -20,7 +20,7 @@ from groundscope.study.cells.behaviour import MEASURED, MEASURES, seen_by, weigh
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.cells.frames import gain_of_branch, judgement, setting
 from groundscope.study.cells.tables import kept, statistics_cell
-from groundscope.study.cells.train import Point, measured_on, points_at, training_cell
+from groundscope.study.cells.train import Point, points_at, training_cell
 from groundscope.study.cells.words import chosen
 from groundscope.study.config import Study
 
@@ -85,11 +85,10 @@ def _merge(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> D
 def _measure(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     corpus = Corpus.open(run / "corpus")
     words, contexts = chosen(study, corpus)
-    checkpoint, identity = point.open(run)
+    model, identity = point.open(study, run)
     seen = seen_by(study, run, point, words, counted_in="corpus")
     options = study.behaviour.model_copy(update={"directions": (Direction.ENV2LAN,)})
     vocabulary, compared = corpus.vocabulary.in_one_form(), comparison(words, corpus.vocabulary, options)
-    model = checkpoint.load(measured_on(study))
     found = measure(model, vocabulary, words, contexts, seen, options, identity, compared)
     return kept(folder, {SURPRISAL: found.surprisal, GAIN: found.gain})
 

@@ -9,7 +9,7 @@ from groundscope.behaviour.pictures import picture_prompts
 from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models.grounded_vlm import GroundedVLM
 from groundscope.study.cells.seeing_corpus import PictureCorpus
-from groundscope.study.cells.train import Point, measured_on
+from groundscope.study.cells.train import Point
 from groundscope.study.config import PicturesSource, Study
 
 
@@ -30,8 +30,7 @@ def open_checkpoint(study: Study, run: Path, point: Point, encoder: str, part: s
     """Open a checkpoint that was trained behind an encoder and show it the pictures of a part of the corpus."""
     source, corpus = study.corpus, PictureCorpus(run)
     assert isinstance(source, PicturesSource)
-    checkpoint, identity = point.open(run)
-    model = checkpoint.load(measured_on(study))
+    model, identity = point.open(study, run)
     assert isinstance(model, GroundedVLM)
     model.show(torch.from_numpy(corpus.bank(encoder, part)))
     looks = corpus.looks(encoder)

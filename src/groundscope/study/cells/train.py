@@ -9,6 +9,7 @@ import torch
 
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json
+from groundscope.models.base import LanguageModel
 from groundscope.progress import Progress
 from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
@@ -19,7 +20,7 @@ from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
 from groundscope.training.loop import train
 from groundscope.training.schedule import checkpoint_steps
 from groundscope.trajectory.at import At, steps_at
-from groundscope.trajectory.checkpoints import Checkpoint, Trajectory
+from groundscope.trajectory.checkpoints import Trajectory
 
 LOSS_PART = "loss"
 TRAINS = ("training.loop", "models.presets")
@@ -112,11 +113,14 @@ class Point(NamedTuple):
         """Open the trajectory that the checkpoint is part of."""
         return Trajectory.open(run / self.training.cell)
 
-    def open(self, run: Path) -> tuple[Checkpoint, dict[str, Any]]:
-        """Return the checkpoint and the columns that name it in every table; raises when its weights are damaged."""
+    def open(self, study: Study, run: Path) -> tuple[LanguageModel, dict[str, Any]]:
+        """Return the model, where it is measured, and the columns that name the checkpoint in every table.
+
+        Raises GroundscopeError when its weights are damaged.
+        """
         checkpoint = self.trajectory(run).at(self.step)
         checkpoint.verify()  # every row of a table carries the hash of these weights
-        return checkpoint, {
+        return checkpoint.load(measured_on(study)), {
             "arch": self.model,
             "seed": self.seed,
             "step": self.step,

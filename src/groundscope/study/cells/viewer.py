@@ -11,7 +11,7 @@ from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.analysis import prompts_of
 from groundscope.study.cells.frames import judgement, setting
 from groundscope.study.cells.tables import joined, kept, statistics_cell
-from groundscope.study.cells.train import Point, measured_on, points_at
+from groundscope.study.cells.train import Point, points_at
 from groundscope.study.cells.words import SHIPPED
 from groundscope.study.config import Study
 
@@ -43,9 +43,8 @@ def statistics_cells(study: Study, run: Path) -> Iterator[Cell]:
 
 
 def _look(study: Study, run: Path, point: Point, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
-    checkpoint, identity = point.open(run)
-    model, prompts = checkpoint.load(measured_on(study)), prompts_of(study, run, SHOWN)
-    return kept(folder, {PROMPT_SALIENCY: prompt_saliency(model, prompts, identity)})
+    model, identity = point.open(study, run)
+    return kept(folder, {PROMPT_SALIENCY: prompt_saliency(model, prompts_of(study, run, SHOWN), identity)})
 
 
 def _join(run: Path, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
