@@ -10,7 +10,9 @@ from scipy.stats import ttest_1samp
 from groundscope.statistics.corrections import holm
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import sign_flip_test
-from groundscope.statistics.resampling import generator
+from groundscope.statistics.regression import r_squared
+from groundscope.statistics.replicates import TwoWayWeights
+from groundscope.statistics.resampling import generator, percentile_interval
 
 STUDIES, WORDS, CONTEXTS = 2000, 60, 12
 LEVEL, LOWEST, HIGHEST = 0.05, 0.03, 0.07
@@ -59,6 +61,27 @@ def test_few_seeds_that_differ_much_or_little_are_no_more_often_fooled(seeds, se
     by_seed = seed_sd * np.sqrt(seeds / WORDS) * rng.normal(size=(1, seeds, 2 * STUDIES))
     values = rng.normal(size=(WORDS, 1, 2 * STUDIES)) + by_seed + 0.7 * rng.normal(size=(WORDS, seeds, 2 * STUDIES))
     assert LOWEST <= np.mean(crossed_mean(values).p < LEVEL) <= HIGHEST
+
+
+@pytest.mark.parametrize(("seed_sd", "at_least"), [(0.1, 0.93), (0.4, 0.87)])
+def test_intervals_of_r_squared_over_three_seeds_hold_what_they_promise(seed_sd, at_least):
+    """Slopes differ by ``seed_sd`` from seed to seed; the truth is the mean R^2 of all seeds over all words."""
+    rng = np.random.default_rng(0)
+    slopes = 0.7 + seed_sd * rng.normal(size=100_000)
+    truth = (slopes**2 / (slopes**2 + 1)).mean()
+    covered = {"interval": [], "percentiles": []}
+    for _ in range(800):
+        count, own = rng.normal(size=(2, 80, 1))
+        noise = np.sqrt(0.75) * rng.normal(size=(3, 80, 1)) + 0.5 * own
+        gains = (0.7 + seed_sd * rng.normal(size=(3, 1, 1))) * count + noise
+        found = TwoWayWeights.draw(80, 3, 400, rng).replicate([r_squared(count, gain) for gain in gains])
+        interval = found.interval()
+        covered["interval"].append(interval.low[0] <= truth <= interval.high[0])
+        low, high = percentile_interval(found.draws)
+        covered["percentiles"].append(low[0] <= truth <= high[0])
+    assert at_least <= np.mean(covered["interval"]) <= 0.97
+    if seed_sd > 0.1:
+        assert np.mean(covered["percentiles"]) < 0.86, "percentiles take the scatter of three seeds for known"
 
 
 @pytest.mark.parametrize("name", TESTS)

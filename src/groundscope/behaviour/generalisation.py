@@ -48,8 +48,8 @@ REPLICATION = TableSchema(
         Column("gain_high", pl.Float64(), "upper end of its interval over other words and other seeds"),
         Column("p", pl.Float64(), "p value of mean G = 0, words and seeds random; of one seed: sign flips over words"),
         Column("r2_log", pl.Float64(), "mean over seeds of R^2 of G on log(1 + co-occurring chunks seen)"),
-        Column("r2_log_low", pl.Float64(), "lower end of its bootstrap interval over words and seeds"),
-        Column("r2_log_high", pl.Float64(), "upper end of its bootstrap interval over words and seeds"),
+        Column("r2_log_low", pl.Float64(), "lower end of its interval over other words and other seeds"),
+        Column("r2_log_high", pl.Float64(), "upper end of its interval over other words and other seeds"),
     ),
 )
 
@@ -134,7 +134,7 @@ def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
     """Return table `REPLICATION` from table ``gain``: seeds are replicates.
 
     Means have the interval and test of `average`, for few seeds resampled make intervals that are far too narrow;
-    R^2, which has no such form, is resampled over words and seeds.
+    R^2, which has no such form, is resampled over words and seeds (`Replicates.interval`).
     """
     frames = []
     for (arch, direction), courses in courses_by_model(gain).items():
@@ -158,8 +158,8 @@ def replication(gain: pl.DataFrame, *, resamples: int = 2000, confidence: float 
                     "gain_high": gains.high,
                     "p": gains.p,
                     "r2_log": r2.estimate,
-                    "r2_log_low": r2.low,
-                    "r2_log_high": r2.high,
+                    "r2_log_low": r2.low.clip(0, 1),
+                    "r2_log_high": r2.high.clip(0, 1),
                 }
             )
         )

@@ -43,21 +43,33 @@ class Replicates:
     def as_normal(self) -> Float[np.ndarray, "*column"]:
         """Return the estimate in standard errors, as a normal deviate of the same tail; 0 where nothing varies.
 
-        Of few seeds nobody knows well how far seeds scatter: the ratio follows Student's t with Satterthwaite's degrees
-        of freedom, of words and of seeds, and larger ones are no rarer than that.
+        Of few seeds nobody knows well how far seeds scatter: the ratio follows Student's t with `_degrees`, and larger
+        ones are no rarer than that.
         """
-        whole, seeds = np.nanvar(self.draws, axis=0), np.nanvar(self.by_seeds, axis=0)
-        words = np.maximum(whole - seeds, 0)
-        shares = words**2 / max(self.n_words - 1, 1) + (CAUTION * seeds) ** 2 / max(self.n_seeds - 1, 1)
-        degrees = np.divide((words + CAUTION * seeds) ** 2, shares, out=np.ones_like(whole), where=shares > 0)
-        ratio = np.divide(self.estimate, np.sqrt(whole), out=np.zeros_like(whole), where=whole > 0)
-        return norm.isf(student.sf(ratio, degrees))
+        error = np.sqrt(_variance(self.draws))
+        ratio = np.divide(self.estimate, error, out=np.zeros_like(error), where=error > 0)
+        return norm.isf(student.sf(ratio, self._degrees()))
 
     def interval(self, level: float = 0.95) -> Interval:
-        """Return the percentile interval; nan where the estimate is undefined."""
+        """Return the percentile interval, wider about the estimate where seeds are few; nan where that is undefined.
+
+        Percentiles hold as if it were known how far seeds scatter: with three that scatter widely they hold the truth in
+        83 % of cases. So they are stretched by as much as Student's t with `_degrees` lies farther out than the normal,
+        and hold it in 89 % (a simulation of R^2, in tests/statistics/test_calibration.py).
+        """
         low, high = percentile_interval(self.draws, level)
+        tail = (1 - level) / 2
+        wider = student.isf(tail, self._degrees()) / norm.isf(tail)
         undefined = np.isnan(self.estimate)
+        low, high = (self.estimate + wider * (bound - self.estimate) for bound in (low, high))
         return Interval(self.estimate, np.where(undefined, np.nan, low), np.where(undefined, np.nan, high))
+
+    def _degrees(self) -> Float[np.ndarray, "*column"]:
+        """Satterthwaite's degrees of freedom of the variance, made of that over words and that over seeds."""
+        whole, seeds = _variance(self.draws), _variance(self.by_seeds)
+        words = np.maximum(whole - seeds, 0)
+        shares = words**2 / max(self.n_words - 1, 1) + (CAUTION * seeds) ** 2 / max(self.n_seeds - 1, 1)
+        return np.divide((words + CAUTION * seeds) ** 2, shares, out=np.ones_like(whole), where=shares > 0)
 
 
 @dataclass(frozen=True, slots=True)
