@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from groundscope.corpus.chat import ChatOptions, read_chat
 from groundscope.corpus.chunks import ChunkOptions, build_corpus
-from groundscope.corpus.sources import SourceFile, decode, open_sources
+from groundscope.corpus.sources import SourceFile, decode, open_sources, refuse_twice
 from groundscope.corpus.utterance import Problem
 from groundscope.errors import CorpusError
 from groundscope.study.cells.corpus import hash_paths
@@ -187,6 +188,13 @@ def test_nothing_is_read_twice(folder):
         pass
     with pytest.raises(CorpusError, match="is given twice"), open_sources([folder, folder / "Bates/.."], ".cha"):
         pass
+
+
+def test_thousands_of_files_may_be_named(tmp_path):
+    """As a shell does with ``Eng-NA/*/*.cha``."""
+    began = time.process_time()
+    refuse_twice([tmp_path / f"{number}.cha" for number in range(1000)])
+    assert time.process_time() - began < 2
 
 
 def test_links_to_folders_are_followed_once_and_loops_end(folder, tmp_path):

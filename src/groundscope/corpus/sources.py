@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise, permutations
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -126,12 +126,19 @@ def refuse_twice(paths: Sequence[Path]) -> None:
 
     A folder's archives are read only where they are named.
     """
-    places = [(path, place.resolve(), inside) for path in paths for place, inside in [place_of(path)]]
-    for (path, place, inside), (other, outer, part) in permutations(places, 2):
-        lies_in = inside.is_relative_to(part) if place == outer else place.is_relative_to(outer) and not packing(place)
-        if lies_in:
-            where = "is given twice" if (place, inside) == (outer, part) else f"lies in {other}"
-            raise CorpusError(f"{path} {where}, so it would be read twice. Name it once.")
+    named: dict[tuple[Path, PurePosixPath], Path] = {}
+    for path in paths:
+        found, inside = place_of(path)
+        place = (found.resolve(), inside)
+        if place in named:
+            raise CorpusError(f"{path} is given twice, so it would be read twice. Name it once.")
+        named[place] = path
+    for (place, inside), path in named.items():  # each is asked for what it lies in: there may be thousands
+        above = [(place, part) for part in inside.parents]
+        above += [] if packing(place) else [(folder, WHOLE) for folder in place.parents]
+        other = next((named[one] for one in above if one in named), None)
+        if other is not None:
+            raise CorpusError(f"{path} lies in {other}, so it would be read twice. Name it once.")
 
 
 def packing(place: Path) -> str:
