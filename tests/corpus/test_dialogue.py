@@ -93,11 +93,12 @@ def test_vispro_s_tokens_become_words_again(tmp_path):
 def test_captions_of_one_picture_stand_together(tmp_path):
     rows = [(3, "A red bus."), (5, "Two cats"), (3, "A bus in town"), (3, "the bus")]
     annotations = [{"image_id": image, "id": 0, "caption": text} for image, text in rows]
-    (tmp_path / "c.json").write_text(json.dumps({"images": [], "annotations": [*annotations, {"caption": "x"}]}))
+    annotations += [{"caption": "x"}, {"image_id": [3], "caption": "y"}]
+    (tmp_path / "c.json").write_text(json.dumps({"images": [], "annotations": annotations}))
     bus, cats, problems = read_captions([tmp_path / "c.json"], CaptionOptions())
     assert said(bus) == [("A", "ENV", "a red bus"), ("A", "LAN", "a bus in town"), ("A", "LAN", "the bus")]
     assert said(cats) == [("A", "ENV", "two cats")]
-    assert problems.problems[0].what == "annotation 5"
+    assert [problem.what for problem in problems.problems] == ["annotation 5", "annotation 6"]
     (bus, *_) = read_captions([tmp_path / "c.json"], CaptionOptions(scene=0, speaker="CHI"))
     assert {(u.speaker, u.channel) for u in bus.utterances} == {("CHI", Channel.LAN)}
 

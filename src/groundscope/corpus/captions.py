@@ -60,7 +60,8 @@ def caption_rows(file: SourceFile, problems: list[Problem]) -> Iterator[tuple[An
     try:
         with file.open() as stream:
             for number, row in enumerate(ijson.items(stream, "annotations.item", use_float=True), start=1):
-                if isinstance(row, dict) and "image_id" in row and isinstance(row.get("caption"), str):
+                known = isinstance(row, dict) and isinstance(row.get("image_id"), str | int | float)
+                if known and isinstance(row.get("caption"), str):
                     yield row["image_id"], row["caption"]
                 else:
                     why = "it has no 'image_id' or no 'caption'"
