@@ -104,6 +104,10 @@ def test_what_cannot_be_shown_is_refused(drawings, tmp_path):
         world(words=("dog", "disc", "ring", "bar"))
     with pytest.raises(ValueError, match="also one of the styles"):
         SceneOptions(styles=("a",), held_out="a")
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        SceneOptions(words=-5)
+    with pytest.raises(ValueError, match="room for at most 60"):
+        SceneOptions(things=(2, 61))
     with pytest.raises(CorpusError, match="holds no drawings"):
         folder_sprites(tmp_path)
     Image.new("RGBA", (8, 8)).save(tmp_path / "air.png")

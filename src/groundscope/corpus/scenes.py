@@ -8,6 +8,7 @@ one thing repainted as another is exact: nothing else changes, not even a pixel 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -43,6 +44,8 @@ _ABSENT = tuple(
     )
 )
 _SLOT, _SIDE = "_", "SIDE"
+_TRIES = 60
+"""How often a place is drawn before things become smaller; a picture cannot have more of them."""
 
 
 class SceneOptions(Record):
@@ -54,7 +57,9 @@ class SceneOptions(Record):
     )
     styles: tuple[str, ...] = Field(default=("Twtr",), min_length=1, description="styles shown in training")
     held_out: str | None = Field(default="Goog", description="a style that is shown in tests alone; none: no such test")
-    words: int | tuple[str, ...] = Field(default=40, description="how many words, spread over categories, or which")
+    words: Annotated[int, Field(ge=1)] | tuple[str, ...] = Field(
+        default=40, description="how many words, spread over categories, or which"
+    )
     pictures: int = Field(default=3000, ge=1, description="pictures of the training corpus")
     side: int = Field(default=112, ge=28, description="width and height of a picture in pixels")
     things: tuple[int, int] = Field(default=(2, 3), description="fewest and most things in a picture")
@@ -68,6 +73,8 @@ class SceneOptions(Record):
         for name, (low, high) in (("things", self.things), ("thing_side", self.thing_side)):
             if not 1 <= low <= high:
                 raise ValueError(f"{name} is (least, most), found ({low}, {high})")
+        if self.things[1] > _TRIES:
+            raise ValueError(f"things: a picture has room for at most {_TRIES}, found {self.things[1]}")
         if self.held_out in self.styles:
             raise ValueError(f"held_out style '{self.held_out}' is also one of the styles shown in training")
         if self.thing_side[1] > self.side // 2:
@@ -167,7 +174,7 @@ class SceneWorld:
         low, high = self.options.thing_side
         while True:
             places: list[tuple[int, int, int]] = []
-            for _ in range(60):
+            for _ in range(_TRIES):
                 side = int(draw.integers(low, high + 1))
                 left, top = (int(v) for v in draw.integers(0, self.options.side - side + 1, 2))
                 if all(_apart((left, top, side), place) for place in places):
