@@ -1,12 +1,13 @@
 """The card of a trained model is read from its run and names its weights."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from groundscope.cli import main
-from groundscope.errors import StudyError
+from groundscope.errors import GroundscopeError, StudyError
 from groundscope.models.presets import build, preset
 from groundscope.report.model_card import models_of, write_model_card
 from groundscope.training.config import TrainConfig
@@ -50,3 +51,11 @@ def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.Cap
         assert refused.value.code == 2
         assert why in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["begun", "catalogue"]
+
+
+def test_damaged_weights_are_named(run: Path, tmp_path: Path):
+    shutil.copytree(run, tmp_path / "run")
+    weights = Trajectory.open(tmp_path / "run/train/narrow/seed-42").checkpoints[-1].path / "model.safetensors"
+    weights.write_bytes(b"")
+    with pytest.raises(GroundscopeError, match=r"model\.safetensors cannot be read"):
+        write_model_card(tmp_path / "run", "narrow", tmp_path / "card.md")

@@ -160,6 +160,13 @@ def test_a_damaged_table_is_named(plain_run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("file", ["resolved.json", "provenance.json"])
+def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("[1]")
+    with pytest.raises(GroundscopeError, match=f"{file} should hold a JSON object"):
+        write_page(tmp_path)
+
+
 def test_a_card_of_another_version_is_named_by_what_differs(plain_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(plain_run, run)

@@ -187,6 +187,13 @@ def test_a_removal_that_did_nothing_is_said(run: Path, tables: dict, tmp_path: P
     assert "transformer-4, gather heads, seed" not in page
 
 
+def test_a_run_that_holds_its_mechanism_alone_has_a_page(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for name in ("evidence", "loss"):
+        (tmp_path / "run" / "tables" / f"{name}.parquet").unlink()
+    assert 'data-figure="effect"' in write_page(tmp_path / "run").read_text(encoding="utf-8")
+
+
 def test_shares_and_maps_are_drawn_for_models_with_heads(run: Path) -> None:
     content = saliency_content(open_run(run))
     assert content is not None

@@ -63,3 +63,5 @@ def test_rows_and_columns_are_chosen_by_name() -> None:
         selected(FRAME, "any", (), ("p_holm=0.2", "arch=a_b|c"), False)
     with pytest.raises(TableError, match="there is no value"):
         selected(FRAME.clear(), "any", (), ("arch=a_b",), False)
+    with pytest.raises(TableError, match="Column 'box' of table 'any' holds lists"):
+        selected(pl.DataFrame({"box": [[1.0, 2.0]]}), "any", (), ("box=1",), False)

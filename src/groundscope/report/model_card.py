@@ -4,12 +4,12 @@ It stands in for weights that are kept elsewhere or nowhere: whoever has some ca
 these. Everything in it is read from the run.
 """
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import polars as pl
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.files import atomic_file, read_json
@@ -130,11 +130,13 @@ def _trained(training: Path) -> str:
 
 
 def _parameters(training: Trajectory) -> str:
-    """Count the numbers in the last checkpoint's weights, from the head of their file."""
-    with open(training.checkpoints[-1].path / WEIGHTS, "rb") as file:
-        head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    shapes = (weight["shape"] for name, weight in head.items() if name != "__metadata__")
-    return whole(int(sum(pl.Series(shape or [1]).product() for shape in shapes)))
+    """Count the numbers in the last checkpoint's weights, by the shapes that their file names."""
+    file = training.checkpoints[-1].path / WEIGHTS
+    try:
+        with safe_open(file, framework="numpy") as weights:
+            return whole(sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()))  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise GroundscopeError(f"{file} cannot be read ({error}). Train it again.") from None
 
 
 def _corpus(run: Run) -> Iterator[str]:

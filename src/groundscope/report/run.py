@@ -25,7 +25,7 @@ from groundscope.behaviour.one_form import ONE_FORM
 from groundscope.behaviour.pictures import PICTURES
 from groundscope.behaviour.words import WORDS
 from groundscope.corpus.card import CARD, CorpusCard, read_card
-from groundscope.files import read_json
+from groundscope.mechanism.causal_table import CAUSAL
 from groundscope.mechanism.conclusions import LENS_CONCLUSIONS, MECHANISM_CONCLUSIONS
 from groundscope.mechanism.lens_table import LENS, LENS_FIT
 from groundscope.mechanism.measure import TABLES as MECHANISM_TABLES
@@ -36,6 +36,7 @@ from groundscope.report.findings import NEGLIGIBLE_NATS
 from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
+from groundscope.reproduction.run_files import object_in
 from groundscope.study.runs import cells_left
 from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
@@ -213,8 +214,10 @@ class Run:
 
     @cached_property
     def axis(self) -> StepAxis:
-        """The step axis of all figures: that of the checkpoints, or of the training steps where there are none."""
-        table = self.evidence if self.evidence is not None else self.tables["loss"]
+        """The step axis of all figures: that of the checkpoints, else of the training steps, else of what there is."""
+        shown = (self.evidence, self.table("loss"), self.table("pictures"))
+        table = next((table for table in shown if table is not None), None)
+        table = self.read(CAUSAL) if table is None else table
         return step_axis(table["step"], table["tokens_seen"])
 
     @cached_property
@@ -230,7 +233,7 @@ def open_run(folder: Path) -> Run:
     A table with the columns of another version is missing, too, and `Run.outdated` names it: one table that changed
     must not take the page away from a run that was made before.
     """
-    resolved = _json(folder / "resolved.json")
+    resolved = _said(folder / "resolved.json")
     paths = {schema: folder / "tables" / f"{schema.name}.parquet" for schema in LINKED}
     there = {schema: path for schema, path in paths.items() if path.is_file()}
     outdated = [schema for schema, path in there.items() if any(other_columns(path, schema))]
@@ -243,7 +246,7 @@ def open_run(folder: Path) -> Run:
         folder=folder,
         study_text=study.read_text(encoding="utf-8", errors="replace") if study.is_file() else None,
         resolved=resolved,
-        provenance=_json(folder / "provenance.json"),
+        provenance=_said(folder / "provenance.json"),
         card=read_card(corpus) if (corpus / CARD).is_file() else None,
         tables={name: table.with_columns(pl.col("^arch$").cast(order)) for name, table in tables.items()},
         heights={
@@ -262,5 +265,5 @@ def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple
     return (*named, *sorted(found - set(named)))
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _said(path: Path) -> dict[str, Any]:
+    return object_in(path) if path.is_file() else {}

@@ -40,13 +40,17 @@ def selected(
 ) -> pl.DataFrame:
     """Return the rows that satisfy every ``COLUMN=VALUE`` of ``where``; the columns asked for, else those presented.
 
-    Raises TableError for a column that the table does not have, a condition that is not one, and one that no row meets.
+    Raises TableError for a column that the table does not have, a condition that is not one or is about lists, and one
+    that no row meets.
     """
     for condition in where:
         column, equals, value = condition.partition("=")
         if not equals:
             raise TableError(f"--where wants COLUMN=VALUE, such as arch=transformer-4; given: '{condition}'.")
-        values = frame[_known(frame, name, column)].cast(pl.String)
+        found = frame[_known(frame, name, column)]
+        if found.dtype.is_nested():
+            raise TableError(f"Column '{column}' of table '{name}' holds lists: --where compares single values.")
+        values = found.cast(pl.String)
         frame = frame.filter(values == value)
         if frame.is_empty():
             there = values.drop_nulls().unique(maintain_order=True).to_list()
