@@ -14,10 +14,9 @@ from scipy.stats import t as student
 
 from groundscope.mechanism.causal import CONTROLS
 from groundscope.mechanism.criteria import Role
+from groundscope.statistics.average import average
 from groundscope.statistics.corrections import LEVEL, holm_within
 from groundscope.statistics.crossed import crossed_mean
-from groundscope.statistics.paired import sign_flip_test
-from groundscope.statistics.resampling import generator
 from groundscope.tables import Column, TableSchema
 
 MIDDLE = (0.25, 0.75)
@@ -154,40 +153,35 @@ def _claims_of(
 
 
 def _difference(values: Float[np.ndarray, "word seed"], confidence: float, seed: int) -> dict[str, Any]:
-    """Whether the mean is above zero: words and seeds random, or sign flips over words where there is one seed."""
-    mean, error, degrees, test, p = _mean(values)
-    if values.shape[1] == 1:
-        rng = generator(seed, "sign flips over words")
-        p = float(sign_flip_test(values, alternative="two-sided", draws=10_000, rng=rng)[0])
-        test = "sign-flip over words, two-sided"
-    half = student.ppf((1 + confidence) / 2, degrees) * error
-    return {"estimate": mean, "ci_low": mean - half, "ci_high": mean + half, "test": test, "p": p}
+    """Whether the mean is above zero."""
+    found = average(values, confidence, seed)
+    estimate, low, high, p = (float(value) for value in (found.estimate, found.low, found.high, found.p))
+    return {"estimate": estimate, "ci_low": low, "ci_high": high, "test": found.test, "p": p}
 
 
 def _equivalence(values: Float[np.ndarray, "word seed"], negligible: float, confidence: float) -> dict[str, Any]:
     """Whether the mean lies between -negligible and negligible."""
-    mean, error, degrees, test, _ = _mean(values)
+    mean, error, degrees, test = _mean(values)
     half = student.ppf((1 + confidence) / 2, degrees) * error
     p = 0.0 if error == 0 and abs(mean) < negligible else 1.0
     if error > 0:
         p = float(
             max(student.sf((negligible - mean) / error, degrees), student.sf((negligible + mean) / error, degrees))
         )
-    test = f"two one-sided tests against {negligible:g} nats, {test.split(',')[0]}"
+    test = f"two one-sided tests against {negligible:g} nats, {test}"
     return {"estimate": mean, "ci_low": mean - half, "ci_high": mean + half, "test": test, "p": p}
 
 
-def _mean(values: Float[np.ndarray, "word seed"]) -> tuple[float, float, float, str, float]:
-    """Mean, standard error, degrees of freedom, the name of the test and its two-sided p."""
+def _mean(values: Float[np.ndarray, "word seed"]) -> tuple[float, float, float, str]:
+    """Mean, standard error, degrees of freedom, and what they are made of."""
     n_words, n_seeds = values.shape
-    if n_words > 1 and n_seeds > 1:
+    if n_seeds > 1:
         found = crossed_mean(values, 0.95)
         degrees = float(found.degrees)
         error = float(found.high - found.mean) / float(student.ppf(0.975, degrees))
-        return float(found.mean), error, degrees, "crossed random effects of words and seeds, two-sided", float(found.p)
-    per_word = values.mean(axis=1)
-    error = float(per_word.std(ddof=1) / np.sqrt(n_words)) if n_words > 1 else float("nan")
-    return float(per_word.mean()), error, float(max(n_words - 1, 1)), "t over words, two-sided", float("nan")
+        return float(found.mean), error, degrees, "crossed random effects of words and seeds"
+    only = values[:, 0]
+    return float(only.mean()), float(only.std(ddof=1) / np.sqrt(n_words)), float(n_words - 1), "t over words"
 
 
 def _words_by_seeds(table: pl.DataFrame, column: str) -> Float[np.ndarray, "word seed"]:
