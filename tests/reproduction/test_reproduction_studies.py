@@ -85,6 +85,7 @@ def test_scales_that_cannot_be_read_are_named(tmp_path: Path):
         "lost": "like: nothing\nexperiments: {some: {}}",
         "one": "like: other\nexperiments: {some: {}}",
         "other": "like: one\nexperiments: {some: {}}",
+        "dated": "experiments: {some: {name: 2024-13-45}}",
     }.items():
         (written / f"{name}.yaml").write_text(text)
     for scale, said in {
@@ -92,6 +93,7 @@ def test_scales_that_cannot_be_read_are_named(tmp_path: Path):
         "odd": "should hold `all` and `experiments`",
         "lost": "no scale 'nothing'",
         "one": "scales one, other are like each other",
+        "dated": "is not valid YAML",
     }.items():
         with pytest.raises(StudyError, match=said):
             experiment("some", tmp_path).study(scale)

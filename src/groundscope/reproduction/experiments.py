@@ -100,7 +100,7 @@ def _replaced(studies: Path, scale: str, asked_by: tuple[str, ...] = ()) -> dict
 def _read(file: Path) -> Mapping[str, Any]:
     try:
         tree = read_yaml(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, bytes that are no UTF-8
         raise StudyError(f"{file} is not valid YAML: {error}") from None
     parts = [tree.get("all", {}), tree.get("experiments")] if isinstance(tree, dict) else [None]
     if not all(isinstance(part, dict) for part in (*parts, *(parts[-1] or {}).values())):
