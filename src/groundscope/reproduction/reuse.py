@@ -5,14 +5,13 @@ Transformer of the main experiment serves the ablation, too. Only dear and finis
 trainings, those of an ablation included.
 """
 
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from groundscope.files import atomic_directory
 from groundscope.progress import Progress
 from groundscope.study.cell import CATALOGUE, Cell, Digests, Record
+from groundscope.study.cells.tables import link
 from groundscope.study.freshness import wanted_record
 from groundscope.study.locks import only_process
 
@@ -58,15 +57,7 @@ def _take(cell: Cell, run: Path, others: list[Path], digests: Mapping[str, Diges
             continue
         with atomic_directory(run / cell.name) as folder:
             for name in found.holds:
-                _link(other / cell.name / name, folder / name)
+                link(other / cell.name / name, folder / name)
         found.save(run, cell.name)
         return found
     return None
-
-
-def _link(file: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copyfile(file, place)

@@ -73,6 +73,16 @@ def kept(folder: Path, tables: Mapping[TableSchema, pl.DataFrame]) -> Digests:
     return {**digests, "": sha256_json(digests)}
 
 
+def link(file: Path, place: Path) -> None:
+    """Put a file at a second place; a second name costs no disk, where the file system has them."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
 def joined(run: Path, upstream: Upstream, prefix: str, schema: TableSchema) -> pl.DataFrame:
     """Return one table from those of the finished cells whose names begin with ``prefix``; others failed or wait.
 
@@ -100,15 +110,6 @@ def _gather(study: Study, run: Path, folder: Path, progress: Progress, upstream:
     digests = {}
     for name, made in upstream.items():
         for table in sorted((run / name).glob("*.parquet")) if made else ():
-            _link(table, folder / table.name)
+            link(table, folder / table.name)  # where people look for it
             digests[table.stem] = sha256_file(table)
     return {**digests, "": sha256_json(digests)}
-
-
-def _link(table: Path, place: Path) -> None:
-    """Put a table where people look for it; a second name costs no disk, where the file system has them."""
-    place.unlink(missing_ok=True)
-    try:
-        os.link(table, place)
-    except OSError:
-        shutil.copyfile(table, place)
