@@ -99,6 +99,14 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_built(settings, 
         preset("lstm-4", 9, d_model=0)
 
 
+def test_a_pattern_of_ones_own_leaves_what_else_the_preset_sets():
+    pattern = ("mamba2", "attention", "mamba2")
+    mixed = preset("mamba2-4", 9, mixers=pattern)
+    assert mixed.mixers == pattern
+    assert mixed.dropout == preset("mamba2-4", 9).dropout == 0
+    assert preset("mamba2-4", 9, mixers=pattern, dropout=0.2).dropout == 0.2
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_weights_are_a_function_of_the_seed_alone(name):
     config = preset(name, 40, d_model=32, n_layers=3)

@@ -19,57 +19,52 @@ from groundscope.models.lstm import GroundedLSTM, GroundedLSTMConfig
 Config = GroundedLMConfig | GroundedVLMConfig | GroundedLSTMConfig
 
 
-def _transformer(n_layers: int, **sizes: Any) -> GroundedLMConfig:
-    return GroundedLMConfig(mixers=("attention",) * n_layers, **sizes)
+def _transformer(n_layers: int) -> dict[str, Any]:
+    return {"mixers": ("attention",) * n_layers}
 
 
-def _mamba2(n_layers: int, **sizes: Any) -> GroundedLMConfig:
-    # as in Mamba-2's own models: no dropout
-    return GroundedLMConfig(mixers=("mamba2",) * n_layers, **{"dropout": 0.0, **sizes})
+def _mamba2(n_layers: int) -> dict[str, Any]:
+    return {"mixers": ("mamba2",) * n_layers, "dropout": 0.0}  # as in Mamba-2's own models: no dropout
 
 
-def _hybrid_middle(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+def _hybrid_middle(n_layers: int) -> dict[str, Any]:
     # of 12 layers: 4 to 7 as the paper counts (from 1), 3 to 6 in code; of others: the same part
     first = n_layers // 4
     middle = range(first, first + n_layers // 3)
-    return GroundedLMConfig(
-        mixers=tuple("mamba2" if layer in middle else "attention" for layer in range(n_layers)), **sizes
-    )
+    return {"mixers": tuple("mamba2" if layer in middle else "attention" for layer in range(n_layers))}
 
 
-def _hybrid_even(n_layers: int, **sizes: Any) -> GroundedLMConfig:
+def _hybrid_even(n_layers: int) -> dict[str, Any]:
     # the paper's even layers (counted from 1) are the odd ones in code
-    return GroundedLMConfig(mixers=tuple(("attention", "mamba2")[layer % 2] for layer in range(n_layers)), **sizes)
+    return {"mixers": tuple(("attention", "mamba2")[layer % 2] for layer in range(n_layers))}
 
 
-def _seeing(n_layers: int, **sizes: Any) -> GroundedVLMConfig:
-    return GroundedVLMConfig(mixers=("attention",) * n_layers, **sizes)
-
-
-def _lstm(n_layers: int, **sizes: Any) -> GroundedLSTMConfig:
-    return GroundedLSTMConfig(n_layers=n_layers, **sizes)
+def _lstm(n_layers: int) -> dict[str, Any]:
+    return {"n_layers": n_layers}
 
 
 # Depths are the paper's (section 3 there). It gives the width of the 12-layer Transformer alone, d_model = 768,
 # which is the default for all.
-PRESETS: Mapping[str, tuple[Callable[..., Config], int]] = {
-    "transformer-4": (_transformer, 4),
-    "transformer-12": (_transformer, 12),
-    "transformer-18": (_transformer, 18),
-    "mamba2-4": (_mamba2, 4),
-    "mamba2-12": (_mamba2, 12),
-    "lstm-4": (_lstm, 4),
-    "hybrid-middle": (_hybrid_middle, 12),
-    "hybrid-even": (_hybrid_even, 12),
-    "vlm-4": (_seeing, 4),
-    "vlm-12": (_seeing, 12),  # the paper's: patches of a ViT 768 wide, straight into the stream
+PRESETS: Mapping[str, tuple[type[Config], Callable[[int], dict[str, Any]], int]] = {
+    "transformer-4": (GroundedLMConfig, _transformer, 4),
+    "transformer-12": (GroundedLMConfig, _transformer, 12),
+    "transformer-18": (GroundedLMConfig, _transformer, 18),
+    "mamba2-4": (GroundedLMConfig, _mamba2, 4),
+    "mamba2-12": (GroundedLMConfig, _mamba2, 12),
+    "lstm-4": (GroundedLSTMConfig, _lstm, 4),
+    "hybrid-middle": (GroundedLMConfig, _hybrid_middle, 12),
+    "hybrid-even": (GroundedLMConfig, _hybrid_even, 12),
+    "vlm-4": (GroundedVLMConfig, _transformer, 4),
+    "vlm-12": (GroundedVLMConfig, _transformer, 12),  # the paper's: patches of a ViT 768 wide, straight into the stream
 }
+"""Name -> config, what the preset sets for a number of layers, and that number unless another is given."""
 
 
 def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
     """Return the config of a preset; ``overrides`` are ``n_layers`` and any field of the config but ``vocab_size``.
 
-    ``mixers`` writes a pattern of one's own, such as ``("attention", "mamba2", "attention")``, over a preset's.
+    ``mixers`` writes a pattern of one's own, such as ``("attention", "mamba2", "attention")``, over a preset's; what
+    else the preset sets (no dropout, with Mamba-2) stays.
 
     Raises ModelError for unknown names and fields, values that a field cannot have, and sizes that do not fit each
     other.
@@ -78,14 +73,13 @@ def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
         raise ModelError(
             f"There is no model preset '{name}'; there are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
         )
-    make, n_layers = PRESETS[name]
+    kind, settings, n_layers = PRESETS[name]
     if "mixers" in overrides and "n_layers" in overrides:
         raise ModelError("Give mixers, which names every layer's mixer, or n_layers, not both.")
     if "vocab_size" in overrides:
         raise ModelError("vocab_size is no setting of a model's: it is how many entries the corpus's vocabulary has.")
     n_layers = overrides.pop("n_layers", n_layers)
     check_settings({"n_layers": n_layers})  # before it is counted with
-    kind = {_lstm: GroundedLSTMConfig, _seeing: GroundedVLMConfig}.get(make, GroundedLMConfig)
     fields = own_fields(kind)
     known = [field for field in fields if field not in ("n_layers", "vocab_size")]
     for field in overrides:
@@ -94,9 +88,7 @@ def preset(name: str, vocab_size: int, /, **overrides: Any) -> Config:
                 f"Preset '{name}' has no setting '{field}'; it has n_layers, {', '.join(known)}."
                 f"{did_you_mean(field, (*known, 'n_layers'))}"
             )
-    if "mixers" in overrides:
-        return kind(vocab_size=vocab_size, **overrides)
-    return make(n_layers, vocab_size=vocab_size, **overrides)
+    return kind(vocab_size=vocab_size, **settings(n_layers) | overrides)
 
 
 def own_fields(config: type[Config]) -> tuple[str, ...]:
