@@ -13,7 +13,7 @@ from typing import Any
 
 from groundscope.errors import GroundscopeError
 
-_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}\.(partial|retired)")
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}\.(partial|retired)")
 
 
 @contextmanager
@@ -56,11 +56,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill during an atomic write left in ``folder`` itself, and nothing that another program made."""
+    """Remove what a kill during an atomic write left in ``folder`` itself, and nothing that another program made.
+
+    A folder that was killed between giving up its place and being replaced goes back to it.
+    """
     for path in folder.glob(".*"):
-        if not _LEFTOVER.fullmatch(path.name):
+        leftover = _LEFTOVER.fullmatch(path.name)
+        if leftover is None:
             continue
-        if path.is_dir():
+        place = folder / leftover[1]
+        if leftover[2] == "retired" and not place.exists():
+            os.replace(path, place)
+        elif path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)

@@ -164,11 +164,21 @@ def test_a_lost_checkpoint_is_made_again(run, stopped, fingerprint, recorded):
     assert fingerprint(stopped) == fingerprint(run("whole"))
 
 
+def test_a_kill_between_giving_up_a_place_and_filling_it_loses_nothing(run, stopped, recorded, fingerprint):
+    place = max((stopped / "state").glob("step-*"))
+    place.rename(place.with_name(f".{place.name}.1a2b3c4d.retired"))
+    run("stopped", progress=recorded)
+    assert any(f"going on from step {int(place.name[5:])}" in line for line in recorded.lines)
+    assert not [*stopped.rglob("*.retired")]
+    assert fingerprint(stopped) == fingerprint(run("whole"))
+
+
 def test_what_a_kill_left_half_written_is_cleared(run, stopped, fingerprint):
     half = stopped / "checkpoints/.step-00000016.1a2b3c4d.partial"
     half.mkdir()
     (half / ".card.json.1a2b3c4d.partial").write_text("half")
-    (stopped / "state/.step-00000015.1a2b3c4d.retired").mkdir()
+    place = max((stopped / "state").glob("step-*"))
+    (stopped / f"state/.{place.name}.1a2b3c4d.retired").mkdir()
     (stopped / ".loss.parquet.1a2b3c4d.partial").write_text("half")
     run("stopped")
     assert not [*stopped.rglob("*.partial"), *stopped.rglob("*.retired")]
