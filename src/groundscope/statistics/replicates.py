@@ -53,9 +53,9 @@ class Replicates:
     def interval(self, level: float = 0.95) -> Interval:
         """Return the percentile interval, wider about the estimate where seeds are few; nan where that is undefined.
 
-        Percentiles hold as if it were known how far seeds scatter: with three that scatter widely they hold the truth in
-        83 % of cases. So they are stretched by as much as Student's t with `_degrees` lies farther out than the normal,
-        and hold it in 89 % (a simulation of R^2, in tests/statistics/test_calibration.py).
+        Percentiles take for known how far seeds scatter: with three that scatter widely they hold the truth in 83 % of
+        cases. So they are stretched by as much as Student's t with `_degrees` lies farther out than the normal, and
+        hold it in 89 % (a simulation of R^2, in tests/statistics/test_calibration.py).
         """
         low, high = percentile_interval(self.draws, level)
         tail = (1 - level) / 2
