@@ -82,6 +82,21 @@ def test_a_bad_file_says_what_is_wrong(tmp_path, text, complaint):
         load_contexts(path=path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("contexts.yaml", "horse: [{env: the _, lan: i}]\ncow: [{env: a _, lan: b}]\nhorse: [{env: c _, lan: d}]"),
+        ("contexts.json", '{"horse": [{"env": "a _", "lan": "b"}], "horse": [{"env": "c _", "lan": "d"}]}'),
+        ("contexts.yaml", "- {env: a _, lan: b, horse: c, horse: d}"),
+        ("contexts.json", '[{"env": "a _", "env": "the _", "lan": "horse"}]'),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(StudyError, match=r"cannot be read as contexts: .*the key '(horse|env)' stands .*keep one"):
+        load_contexts(path=tmp_path / name)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"no context file .*mine\.yaml"):
         load_contexts(path=tmp_path / "mine.yaml")

@@ -3,7 +3,6 @@
 Contexts are shared by all words (the shipped sets), or belong to single words (a file of one's own).
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -16,6 +15,7 @@ from groundscope.behaviour.words import Kind, Word
 from groundscope.corpus.utterance import Channel
 from groundscope.corpus.vocabulary import Vocabulary
 from groundscope.errors import StudyError, did_you_mean
+from groundscope.strict import read_json_text, read_yaml
 
 SLOT = "_"
 """Stands in a context's ENV sentence for the scene word."""
@@ -138,7 +138,7 @@ def _known(contexts: Iterable[Context], vocabulary: Vocabulary) -> tuple[Context
 def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        content = read_json_text(text) if path.suffix == ".json" else read_yaml(text)
     except FileNotFoundError:
         raise StudyError(f"There is no context file {path}.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from groundscope.errors import StudyError, did_you_mean
+from groundscope.strict import read_yaml
 from groundscope.study.config import Study
 from groundscope.study.load import load_study
-from groundscope.study.strict_yaml import read_yaml
 
 STUDIES = Path("studies/paper")
 RUNS = Path("runs")

@@ -9,10 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
+from groundscope.strict import read_yaml
 from groundscope.study.config import Study
 from groundscope.study.explain import explain
 from groundscope.study.paths import anchored
-from groundscope.study.strict_yaml import read_yaml
 
 DEFAULT_STUDY = "toyworld.yaml"
 

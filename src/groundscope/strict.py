@@ -1,5 +1,6 @@
-"""YAML whose keys stand once each, as its standard wants: PyYAML lets a second one replace the first unsaid."""
+"""YAML and JSON whose keys stand once each: their readers let a second one replace the first unsaid."""
 
+import json
 from typing import Any
 
 import yaml
@@ -8,12 +9,26 @@ from yaml.composer import ComposerError
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str | bytes) -> Any:
     """Return what ``text`` holds; merge keys (``<<``) bring in what stands elsewhere, and give way to a mapping's own.
 
     Raises yaml.YAMLError as ``yaml.safe_load`` does, and for a key that a mapping has twice.
     """
     return yaml.load(text, _OnceLoader)
+
+
+def read_json_text(text: str) -> Any:
+    """Return what ``text`` holds; raises ValueError as ``json.loads`` does, and for a key that an object has twice."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key '{key}' stands twice in one object; keep one of the two")
+        content[key] = value
+    return content
 
 
 class _OnceLoader(yaml.SafeLoader):
