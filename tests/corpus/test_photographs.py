@@ -156,6 +156,12 @@ def test_a_class_without_a_name_has_no_objects(folder):
     assert problems[0].line == 1
 
 
+def test_a_class_that_has_two_names_is_refused(folder):
+    (folder / "names.yaml").write_text("names:\n  0: dog\n  0: cat\n")
+    with pytest.raises(CorpusError, match=r"does not name YOLO's classes .*the key '0' stands at line 2 already"):
+        read_yolo(pictures_in([folder / "images"], []), [folder / "labels"], folder / "names.yaml", [])
+
+
 def test_a_picture_is_known_by_its_number():
     assert picture_key("train2014/COCO_train2014_000000000139.jpg") == picture_key("000000000139.jpg") == "COCO 139"
     assert picture_key("VisualDialog_val2018_000000000139.jpg") == "VisualDialog 139"

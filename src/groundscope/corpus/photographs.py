@@ -17,6 +17,7 @@ from groundscope.corpus.picture_files import bytes_of, content_of, open_inside
 from groundscope.corpus.sources import READ_ERRORS, SourceFile
 from groundscope.corpus.utterance import Problem, Utterance
 from groundscope.errors import CorpusError
+from groundscope.strict import read_yaml
 
 _UNREADABLE = (*READ_ERRORS, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a damaged picture: of a broken PNG SyntaxError and ValueError, of broken EXIF struct.error."""
@@ -284,7 +285,7 @@ def _names(path: Path) -> Mapping[int, str]:
         with open_inside(path, (".yaml", ".yml")) as found:
             (file,) = found.files
             with file.open() as stream:
-                names = yaml.safe_load(stream)["names"]
+                names = read_yaml(stream.read())["names"]
         pairs = enumerate(names) if isinstance(names, list) else names.items()
         return {int(number): str(name).lower() for number, name in pairs if str(name).strip()}
     except (*READ_ERRORS, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
