@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from groundscope.errors import AnalysisError
 from groundscope.mechanism import intervention
-from groundscope.mechanism.branches import last_states_without
+from groundscope.mechanism.branches import distinct, last_states_without
 from groundscope.mechanism.causal import CausalOptions, CausalRuns, causal_runs, replacement_for, text_losses
 from groundscope.mechanism.causal_table import CAUSAL_FAMILY, adjust_over_checkpoints, causal_table, paired_test
 from groundscope.mechanism.controls import random_heads
@@ -192,6 +192,17 @@ def test_runs_that_share_their_lower_layers_are_those_of_a_model_run_whole(mixer
             logits = model(prompts.input_ids[prompt : prompt + 1]).logits[:, -1]
         expected = functional.cross_entropy(logits, prompts.targets[prompt : prompt + 1])
         assert found.surprisal[run].item() == pytest.approx(expected.item(), abs=2e-6)
+
+
+@pytest.mark.parametrize("heads", [0, 3, 8, 144])
+def test_runs_are_told_apart_as_rows_of_numbers_are(heads):
+    generator = np.random.default_rng(1)
+    number, out = generator.permutation(2000).repeat(3) % 700, generator.random((6000, heads)) < 0.02
+    rows = np.concatenate([number[:, None], np.packbits(out, axis=1)], axis=1)
+    _, first, back = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    found = distinct(number, out)
+    np.testing.assert_array_equal(found[0], first)
+    np.testing.assert_array_equal(found[1], back.reshape(-1))
 
 
 def test_what_runs_have_in_common_is_computed_once():

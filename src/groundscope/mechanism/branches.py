@@ -35,7 +35,8 @@ def last_states_without(
     blocks = cast(Sequence[Block], model.blocks)
     for layer, block in enumerate(blocks):
         out = removed[:, index.of_layer(layer)].numpy()
-        parent, first, branch = _divide(branch, out)
+        first, divided = distinct(branch, out)
+        parent, branch = branch[first], divided
         prompt = prompt[parent]
         example = torch.from_numpy(parent).to(state.device)
         gates = {}
@@ -54,10 +55,14 @@ def last_states_without(
     return model.final_norm(state)[torch.from_numpy(branch).to(state.device)]
 
 
-def _divide(
-    branch: Int[np.ndarray, " run"], out: Bool[np.ndarray, "run head"]
-) -> tuple[Int[np.ndarray, " divided"], Int[np.ndarray, " divided"], Int[np.ndarray, " run"]]:
-    """The branches after a layer: which branch each comes from, one run of each, and every run's branch."""
-    key = np.concatenate([branch[:, None], np.packbits(out, axis=1)], axis=1)
-    _, first, back = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    return branch[first], first, back.reshape(-1)
+def distinct(
+    number: Int[np.ndarray, " run"], out: Bool[np.ndarray, "run head"]
+) -> tuple[Int[np.ndarray, " distinct"], Int[np.ndarray, " run"]]:
+    """The runs that differ, by rising number, then alike in their first heads; for each run which of them it is.
+
+    They are compared as strings of bytes: as rows of numbers it takes several times as long, and the GPU waits for it
+    in every layer.
+    """
+    key = np.concatenate([number.astype(">i8")[:, None].view(np.uint8), np.packbits(out, axis=1)], axis=1)
+    _, first, back = np.unique(key.view(f"V{key.shape[1]}")[:, 0], return_index=True, return_inverse=True)
+    return first, back

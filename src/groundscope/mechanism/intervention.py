@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from groundscope.errors import AnalysisError
-from groundscope.mechanism.branches import last_states_without
+from groundscope.mechanism.branches import distinct, last_states_without
 from groundscope.mechanism.heads import HeadIndex, Outputs, analysing, under
 from groundscope.mechanism.memory import in_micro_batches, micro_batch
 from groundscope.mechanism.prompts import PromptBatch
@@ -151,7 +150,8 @@ def ablate(
     replacement = replacement or zero_outputs()
     prompts = prompts.to(model.unembedding.device)
     size = micro_batch(_bytes_per_run(model, prompts.time), model.unembedding.device, budget)
-    runs, back = _distinct(which, removed)
+    first, back = map(torch.from_numpy, distinct(which.numpy(), removed.numpy()))
+    runs = which[first], removed[first]
     with analysing(model), torch.no_grad():
         plain = torch.cat(in_micro_batches(lambda part: last_states(model, prompts[part]), len(prompts), size))
 
@@ -202,16 +202,6 @@ def _run(
     scale = before.abs().amax(dim=1)
     changed = (last - before).abs().amax(dim=1) > CHANGED[before.element_size()] * scale
     return target_surprisal(model, last, here.targets).cpu(), changed.cpu()
-
-
-def _distinct(
-    which: Int[Tensor, " run"], removed: Bool[Tensor, "run head"]
-) -> tuple[tuple[Int[Tensor, " distinct"], Bool[Tensor, "distinct head"]], Int[Tensor, " run"]]:
-    """The runs that differ, prompt by prompt and alike in their lower layers; for each run which of them it is."""
-    key = np.concatenate([which.numpy()[:, None], np.packbits(removed.numpy(), axis=1)], axis=1)
-    _, first, back = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    first = torch.from_numpy(first)
-    return (which[first], removed[first]), torch.from_numpy(back.reshape(-1))
 
 
 def _bytes_per_run(model: LanguageModel, time: int) -> int:
