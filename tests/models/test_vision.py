@@ -2,6 +2,7 @@
 
 import shutil
 from functools import partial
+from threading import Barrier
 from typing import Any
 
 import huggingface_hub
@@ -50,6 +51,19 @@ def test_features_are_the_models_own_without_its_other_tokens(folder, kind):
     with torch.no_grad():
         whole = encoder.model(pixel_values=pixels).last_hidden_state
     np.testing.assert_allclose(found, whole[:, -16:].half().numpy(), rtol=1e-2, atol=2e-3)
+
+
+def test_pictures_are_prepared_on_all_cores_in_their_order(folder, tmp_path, monkeypatch):
+    encoder = VisionEncoder(EncoderOptions(name=str(folder / "vit")))
+    pictures = [picture(seed) for seed in range(4)]
+    before = list(encoder.encode(pictures))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for step in ("pixels", "_cached"):
+        together, alone = Barrier(2), getattr(encoder, step)
+        monkeypatch.setattr(
+            encoder, step, lambda *given, met=together, do=alone: met.wait(10) is not None and do(*given)
+        )
+    np.testing.assert_array_equal(list(encoder.encode(pictures, tmp_path)), before)
 
 
 def test_a_patch_that_changes_changes_its_feature_most(folder):

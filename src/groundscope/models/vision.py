@@ -8,6 +8,8 @@ that the geometry that `corpus.boxes` knows is the geometry that happened.
 import hashlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -116,17 +118,18 @@ class VisionEncoder:
         damaged there is computed anew. Raises ModelError where it cannot be written.
         """
         waiting = iter(pictures)
-        while batch := list(islice(waiting, batch_size)):
-            files = [None if cache is None else self._cached(cache, picture) for picture in batch]
-            features = [None if file is None else self._known(file) for file in files]
-            wanted = [i for i, known in enumerate(features) if known is None]
-            if wanted:
-                computed = self._features([batch[i] for i in wanted])
-                for i, computed_features in zip(wanted, computed, strict=True):
-                    features[i] = computed_features
-                    if (file := files[i]) is not None:
-                        _keep(file, computed_features)
-            yield from (known for known in features if known is not None)
+        with ThreadPoolExecutor(torch.get_num_threads()) as cores:  # a GPU sees a picture sooner than one core has it
+            while batch := list(islice(waiting, batch_size)):
+                files = [None] * len(batch) if cache is None else list(cores.map(partial(self._cached, cache), batch))
+                features = [None if file is None else self._known(file) for file in files]
+                wanted = [i for i, known in enumerate(features) if known is None]
+                if wanted:
+                    computed = self._features(list(cores.map(self.pixels, [batch[i] for i in wanted])))
+                    for i, computed_features in zip(wanted, computed, strict=True):
+                        features[i] = computed_features
+                        if (file := files[i]) is not None:
+                            _keep(file, computed_features)
+                yield from (known for known in features if known is not None)
 
     def pixels(self, picture: Image.Image) -> Float[Tensor, "3 height width"]:
         """Return a picture as the encoder is shown it: through its view, normalised; padding has the mean colour."""
@@ -139,11 +142,15 @@ class VisionEncoder:
         grey = tuple(round(255 * value) for value in self.mean)
         canvas = Image.new("RGB", (view.columns * view.patch, view.rows * view.patch), grey)
         canvas.paste(scaled, (round(view.shift_x), round(view.shift_y)))
-        values = torch.from_numpy(np.array(canvas, dtype=np.float32) / 255)
-        return ((values - torch.tensor(self.mean)) / torch.tensor(self.std)).permute(2, 0, 1)
+        values = np.array(canvas, dtype=np.float32) / 255
+        # numpy's: torch would share each of them among threads of its own, beside those of `encode`
+        normalised = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return torch.from_numpy(normalised).permute(2, 0, 1)
 
-    def _features(self, pictures: Sequence[Image.Image]) -> Float16[np.ndarray, "picture position d_patch"]:
-        states = self._encode(torch.stack([self.pixels(picture) for picture in pictures]))
+    def _features(
+        self, pixels: Sequence[Float[Tensor, "3 height width"]]
+    ) -> Float16[np.ndarray, "picture position d_patch"]:
+        states = self._encode(torch.stack(list(pixels)))
         positions = [*self.kept_before, *range(self.before, states.shape[1])]
         features = states[:, positions].half()
         if not bool(features.isfinite().all()):
