@@ -79,7 +79,8 @@ def run(
     jobs: Jobs = None,
     threads: Threads = None,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="With Ray: GPUs per cell that runs a model. Default: one, if any.")
+        float | None,
+        typer.Option(min=0, help="With Ray: GPUs per cell that runs a model. Default: one, if any and not left alone."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from groundscope.study.cells.train import measured_on
-from groundscope.study.config import Study
+from groundscope.study.devices import measured_on
 from groundscope.study.load import load_study
 
 pytest.importorskip("torch.utils.backend_registration", reason="this torch cannot be told of a device")
+SCENES = Path(__file__).parents[2] / "studies/scenes-small.yaml"
 SCRIPT = Path(__file__).with_name("on_elsewhere.py")
 STUDY = """
 name: small
@@ -92,5 +92,16 @@ def test_checkpoints_are_measured_on_the_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, asked: str, is_there: bool, device: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
-    study: Study = load_study(None, [f"training.device={asked}"])
-    assert measured_on(study) == device
+    study = load_study(None, [f"training.device={asked}"])
+    assert measured_on(study, "transformer-4") == device
+
+
+@pytest.mark.parametrize(
+    ("file", "model", "training"), [(None, "transformer-4", "transformer-4"), (SCENES, "vlm", "vlm.dino")]
+)
+def test_a_model_is_measured_where_its_own_training_asks_to_be(
+    monkeypatch: pytest.MonkeyPatch, file: Path | None, model: str, training: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert measured_on(load_study(file), training) == "cuda"
+    assert measured_on(load_study(file, [f"models.{model}.training.device=cpu"]), training) == "cpu"

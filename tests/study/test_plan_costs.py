@@ -109,39 +109,57 @@ def test_a_training_that_begins_anew_writes_everything_again(tmp_path: Path) -> 
 def test_memory_is_that_of_the_largest_training(file: str | None, tmp_path: Path) -> None:
     settings = () if file else SMALL
     study = load_study(Path(__file__).parents[2] / file if file else None, settings)
-    need = memory_need(study, tmp_path)
+    (need,) = memory_need(study, tmp_path).values()
     assert PROCESS < need < 5e9
     twice = load_study(Path(__file__).parents[2] / file if file else None, (*settings, "training.batch_size=256"))
-    assert memory_need(twice, tmp_path) > need
+    assert max(memory_need(twice, tmp_path).values()) > need
     assert 2**26 < memory_free() < 2**45
 
 
 def test_fewer_cells_at_once_where_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = load_study(None, SMALL)
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
-    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    need = memory_need(study, tmp_path)["cpu"]
     for free, jobs in ((100.0, 4), (2.5, 2), (0.3, 1)):
-        monkeypatch.setattr(
-            "groundscope.study.memory.memory_free", lambda free=free: int(free * memory_need(study, tmp_path))
-        )
+        monkeypatch.setattr("groundscope.study.memory.memory_free", lambda free=free: int(free * need))
         assert jobs_here(study, tmp_path) == jobs
 
 
-@pytest.mark.parametrize(("device", "jobs"), [("auto", 1), ("cpu", 4)])
+CPU_EACH = ("models.transformer-4.training.device=cpu", "models.lstm-4.training.device=cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "jobs"),
+    [((), 1), (("training.device=cpu",), 4), (CPU_EACH, 4), (CPU_EACH[:1], 1)],
+)
 def test_one_cell_at_once_where_an_accelerator_is_used_and_not_where_it_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, jobs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], jobs: int
 ) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
-    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("groundscope.study.memory.memory_free", lambda: 2**50)
-    assert jobs_here(load_study(None, (*SMALL, f"training.device={device}")), tmp_path) == jobs
+    assert jobs_here(load_study(None, (*SMALL, *settings)), tmp_path) == jobs
 
 
-@pytest.mark.parametrize(("file", "light"), [(None, True), ("studies/scenes-small.yaml", False)])
-def test_a_corpus_of_pictures_asks_a_cluster_for_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, file: str | None, light: bool
+def test_the_memory_that_is_counted_is_that_of_the_device_which_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its encoders see tens of thousands of pictures; a corpus of text is read on one core."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (123 * 10**9, 139 * 10**9))
+    lines = plan_run(load_study(None, SMALL), tmp_path, lambda run, page: page, Selection(), lambda: 1)
+    (memory,) = (line for line in lines if line.startswith("Memory"))
+    assert memory.startswith("Memory of the GPU: about ")
+    assert memory.endswith(" for the largest training; 123 GB free.")
+    monkeypatch.setattr("groundscope.study.run.memory_free", lambda device: {"cpu": 7 * 10**9, "cuda": 10**11}[device])
+    apart = load_study(None, (*SMALL, *CPU_EACH[:1]))
+    lines = plan_run(apart, tmp_path, lambda run, page: page, Selection(), lambda: 1)
+    assert [line.split(":")[0] for line in lines if line.startswith("Memory")] == ["Memory", "Memory of the GPU"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RayOptions]:
+    """What is asked of a cluster."""
     asked: list[RayOptions] = []
 
     def executor(options: RayOptions, environment: dict[str, str], quiet: bool) -> InThisProcess:
@@ -149,6 +167,20 @@ def test_a_corpus_of_pictures_asks_a_cluster_for_a_gpu(
         return InThisProcess(Progress(quiet=quiet))
 
     monkeypatch.setattr("groundscope.study.ray_engine.OnRay", executor)
+    return asked
+
+
+@pytest.mark.parametrize(("settings", "gpus"), [((), None), (CPU_EACH, 0.0), (CPU_EACH[:1], None)])
+def test_a_study_that_leaves_gpus_alone_asks_a_cluster_for_none(
+    asked: list[RayOptions], settings: tuple[str, ...], gpus: float | None
+) -> None:
+    on_ray(load_study(None, (*SMALL, *settings)), "auto", 1, None, quiet=True)()
+    assert asked[0].gpus == gpus
+
+
+@pytest.mark.parametrize(("file", "light"), [(None, True), ("studies/scenes-small.yaml", False)])
+def test_a_corpus_of_pictures_asks_a_cluster_for_a_gpu(asked: list[RayOptions], file: str | None, light: bool) -> None:
+    """Its encoders see tens of thousands of pictures; a corpus of text is read on one core."""
     on_ray(load_study(Path(__file__).parents[2] / file if file else None), "auto", 1, None, quiet=True)()
     assert ("corpus" in asked[0].light) is light
     assert "statistics" in asked[0].light

@@ -16,11 +16,13 @@ Maker = Callable[[], Executor]
 
 def jobs_here(study: Study, run: Path) -> int:
     """Return how many cells of ``study`` are computed at once on this machine when nobody says."""
+    from groundscope.study.devices import device_here, devices_asked
     from groundscope.study.memory import memory_free, memory_need, room_for
     from groundscope.study.processes import usual_jobs
 
-    devices = {study.training.device, *(study.training_of(model).device for model in study.models)}
-    return usual_jobs(room_for(memory_need(study, run), memory_free()), accelerated=devices != {"cpu"})
+    if any(device_here(asked) != "cpu" for asked in devices_asked(study)):
+        return 1  # an accelerator does the work
+    return usual_jobs(room_for(memory_need(study, run)["cpu"], memory_free()))
 
 
 def here(study: Study, run: Path, jobs: int | None, threads: int | None, quiet: bool) -> Maker:
@@ -50,10 +52,15 @@ def on_ray(study: Study, address: str, threads: int | None, gpus: float | None, 
     def make() -> Executor:
         import torch
 
+        from groundscope.study.devices import devices_asked
         from groundscope.study.ray_engine import OnRay, RayOptions, environment_of, light_kinds
 
+        left_alone = gpus is None and devices_asked(study) == {"cpu"}
         options = RayOptions(
-            address=address, threads=threads or torch.get_num_threads(), gpus=gpus, light=light_kinds(study)
+            address=address,
+            threads=threads or torch.get_num_threads(),
+            gpus=0.0 if left_alone else gpus,
+            light=light_kinds(study),
         )
         return OnRay(options, environment_of(study), quiet=quiet)
 

@@ -1,16 +1,19 @@
-"""The memory that a study's largest training needs, about, and how many of them this machine has room for."""
+"""The memory that a study's largest training needs, about, where it trains, and how many this machine has room for."""
 
 import os
 from pathlib import Path
 
+import torch
+
 from groundscope.models.presets import Config
 from groundscope.study.architecture import count_parameters, model_config
 from groundscope.study.config import Study
+from groundscope.study.devices import device_here
 from groundscope.study.disk import CorpusSize, corpus_size
 from groundscope.training.config import TrainConfig
 
 PROCESS = 500_000_000
-"""Bytes of a process that has loaded torch."""
+"""Bytes of a process that has loaded torch; a GPU that it computes on keeps about as many for itself."""
 PARAMETER = 16
 """Bytes per parameter: the weight, its gradient and two moments in float32."""
 ACTIVATION = 160
@@ -20,17 +23,28 @@ MEMORY_INFO = Path("/proc/meminfo")
 LIMIT, USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
 
 
-def memory_need(study: Study, run: Path) -> int:
-    """Return about how many bytes the largest training of ``study`` takes; analyses take less (they have budgets)."""
+def memory_need(study: Study, run: Path) -> dict[str, int]:
+    """Return, by kind of device, about how many bytes of its memory the largest training there takes.
+
+    Analyses take less (they have budgets).
+    """
     corpus = corpus_size(study, run)
-    return max(
-        _training(model_config(settings, corpus.vocabulary, corpus.chunk_length), study.training_of(name), corpus)
-        for name, settings in study.models.items()
-    )
+    needs: dict[str, int] = {}
+    for name, settings in study.models.items():
+        config = study.training_of(name)
+        need = _training(model_config(settings, corpus.vocabulary, corpus.chunk_length), config, corpus)
+        device = device_here(config.device)
+        needs[device] = max(need, needs.get(device, 0))
+    return needs
 
 
-def memory_free() -> int:
-    """Return the bytes that new processes may take, within the limit of a container where there is one."""
+def memory_free(device: str = "cpu") -> int:
+    """Return the bytes that new processes may take, within the limit of a container where there is one.
+
+    A GPU has memory of its own, Apple's has the machine's.
+    """
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
     lines = MEMORY_INFO.read_text(encoding="ascii").splitlines() if MEMORY_INFO.is_file() else []
     known = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     known = known or [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

@@ -18,15 +18,11 @@ MOST = 4
 """Processes when nobody says how many: each holds a model and torch."""
 
 
-def usual_jobs(room: int = MOST, accelerated: bool = True) -> int:
-    """Return how many cells are computed at once when nobody says: one where an accelerator does the work.
-
-    ``room`` is how many of the largest fit into the memory, ``accelerated`` False where the study leaves accelerators
-    alone.
-    """
+def usual_jobs(room: int) -> int:
+    """Return how many cells are computed at once on CPUs when nobody says; memory has ``room`` for so many."""
     import torch
 
-    return 1 if accelerated and torch.accelerator.is_available() else min(MOST, torch.get_num_threads(), room)
+    return min(MOST, torch.get_num_threads(), room)
 
 
 @dataclass

@@ -126,12 +126,14 @@ def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | N
     trainings = sum("train" in name.split("/") for name in stale)
     if not trainings:
         return
-    need = size(memory_need(study, run))
+    needs = memory_need(study, run)
     if at_once is None:
-        yield f"Memory: about {need} for the largest training."
+        yield f"Memory: about {size(max(needs.values()))} for the largest training."
         return
     more = f", {at_once} cells at once" if at_once > 1 else ""
-    yield f"Memory: about {need} for the largest training{more}; {size(memory_free())} free."
+    for device, need in needs.items():
+        whose = " of the GPU" if device == "cuda" else ""
+        yield f"Memory{whose}: about {size(need)} for the largest training{more}; {size(memory_free(device))} free."
 
 
 def _time_line(run: Path, stale: list[str]) -> str:

@@ -33,12 +33,12 @@ from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS, hash_paths, sources
 from groundscope.study.config import PicturesSource, Study
+from groundscope.study.devices import seen_on
 from groundscope.study.encoders import keep_records, load_encoders, read_record
 from groundscope.study.feature_disk import EncoderShape, FeatureNeed
 from groundscope.study.paths import located
 from groundscope.study.worlds import CODE, labels_beside, open_world, settings_of
 from groundscope.tables import write_table
-from groundscope.training.devices import device_of
 from groundscope.training.memory import size
 
 SHOWN, SHOWN_HELD_OUT = 8, 4
@@ -125,7 +125,7 @@ def shown(tests: Sequence[PictureTest]) -> list[int]:
 def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     source = study.corpus
     assert isinstance(source, PicturesSource)
-    loaded = load_encoders(source.encoders, device_of(study.training.device))
+    loaded = load_encoders(source.encoders, seen_on(study))
     world = open_world(source, loaded)
     for line in world.about:
         progress.say(f"  {line}")

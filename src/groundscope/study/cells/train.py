@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from groundscope.corpus.chunks import Corpus
 from groundscope.files import sha256_file, sha256_json
 from groundscope.models.base import LanguageModel
@@ -15,6 +13,7 @@ from groundscope.study.architecture import model_config
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.corpus import CHUNKS
 from groundscope.study.config import Study
+from groundscope.study.devices import measured_on
 from groundscope.study.disk import refuse_full_disk
 from groundscope.training.config import FREE_TO_CHANGE, TrainConfig
 from groundscope.training.loop import train
@@ -120,22 +119,13 @@ class Point(NamedTuple):
         """
         checkpoint = self.trajectory(run).at(self.step)
         checkpoint.verify()  # every row of a table carries the hash of these weights
-        return checkpoint.load(measured_on(study)), {
+        return checkpoint.load(measured_on(study, self.model)), {
             "arch": self.model,
             "seed": self.seed,
             "step": self.step,
             "tokens_seen": checkpoint.tokens_seen,
             "weight_hash": checkpoint.weight_hash,
         }
-
-
-def measured_on(study: Study) -> str:
-    """Return the device that checkpoints are measured on: the GPU, where there is one and the study does not say cpu.
-
-    Never Apple's, which has no float64, in which measurements add up. What was trained on a GPU may be measured where
-    there is none.
-    """
-    return "cuda" if study.training.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def points(study: Study, model: str, seed: int) -> list[Point]:
