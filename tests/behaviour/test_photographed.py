@@ -177,6 +177,17 @@ def test_boxes_are_inpainted_where_that_is_asked_for(photographs, monkeypatch):
     assert asked[0][:2] == (f"a photo of a {test.instead[0]}", 3)
 
 
+@pytest.mark.parametrize(("named", "painted_on"), [({}, "meta"), ({"device": "cpu"}, "cpu")])
+def test_boxes_are_painted_where_the_encoders_are_unless_another_place_is_named(
+    photographs, monkeypatch, named, painted_on
+):
+    asked = []
+    monkeypatch.setattr(Inpainter, "from_pretrained", lambda name, device: asked.append(device) or Inpainter(None))
+    repaint = photographed.Inpainting(inpaint="painter", **named)
+    photographed_world(options(photographs), limits(repaint=repaint), stretch, "meta")
+    assert asked == [painted_on]
+
+
 def test_a_damaged_photograph_is_named(photographs, tmp_path):
     (tmp_path / "images").mkdir()
     for file in sorted((photographs / "images").iterdir()):

@@ -1,6 +1,8 @@
 """The real pipeline class of diffusers with tiny random parts: what it paints is noise, where it paints is exact."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,16 @@ from PIL import Image
 
 from groundscope.corpus.boxes import Box
 from groundscope.corpus.inpainting import Inpainter
+from groundscope.errors import CorpusError
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    pipeline = torch.nn.Linear(1, 1)
+    loads = type("Loads", (), {"from_pretrained": staticmethod(lambda name, torch_dtype: pipeline)})
+    monkeypatch.setitem(sys.modules, "diffusers", SimpleNamespace(AutoPipelineForInpainting=loads))
+    with pytest.raises(CorpusError, match=r"cannot be put on 'cuda:63' \(.+\); name another device"):
+        Inpainter.from_pretrained("painter", device="cuda:63")
+    assert Inpainter.from_pretrained("painter").pipeline is pipeline
 
 
 @pytest.mark.slow

@@ -46,7 +46,9 @@ class Inpainting(Record):
 
     inpaint: str = Field(description="folder or name of an inpainting pipeline of diffusers'")
     steps: int = Field(default=50, ge=1, description="denoising steps")
-    device: str = Field(default="cpu", description="where it runs: cpu, cuda, ...")
+    device: str = Field(
+        default="auto", description="where it runs: auto, where the encoders do (`training.device`); or cpu, cuda, ..."
+    )
 
 
 class PhotographTestOptions(PictureTestOptions):
@@ -86,11 +88,17 @@ class PhotographTestOptions(PictureTestOptions):
         return self
 
 
-def photographed_world(options: PhotographOptions, tests: PhotographTestOptions, looks: Looks) -> PictureWorld:
-    """Return the world of some photographs; raises CorpusError for what is missing, does not fit or is too little."""
+def photographed_world(
+    options: PhotographOptions, tests: PhotographTestOptions, looks: Looks, device: str = "cpu"
+) -> PictureWorld:
+    """Return the world of some photographs; a model that repaints them runs on ``device`` if no other is named for it.
+
+    Raises CorpusError for what is missing, does not fit or is too little.
+    """
     inpainter = None
     if isinstance(tests.repaint, Inpainting):  # first of all, since its weights may be missing
-        inpainter = Inpainter.from_pretrained(tests.repaint.inpaint, device=tests.repaint.device)
+        named = tests.repaint.device
+        inpainter = Inpainter.from_pretrained(tests.repaint.inpaint, device=device if named == "auto" else named)
     album = Album(options)
     chooser = _Chooser(album, tests, looks, inpainter)
     words = chooser.words

@@ -27,7 +27,7 @@ class Inpainter:
     def from_pretrained(
         cls, name: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "Inpainter":
-        """Load a pipeline; raises CorpusError, with what to do, when diffusers or the weights are missing."""
+        """Load a pipeline; raises CorpusError, with what to do, when diffusers, weights or the device are missing."""
         try:
             from diffusers import AutoPipelineForInpainting  # type: ignore[attr-defined]  # made when asked for
         except ImportError:
@@ -40,7 +40,13 @@ class Inpainter:
                 f"The inpainting model '{name}' could not be loaded ({reason}). Download it where there is a network "
                 "(hf download stabilityai/stable-diffusion-2-inpainting) and give its folder; or swap crops."
             ) from None
-        return cls(pipeline.to(device))
+        try:
+            return cls(pipeline.to(device))
+        except (RuntimeError, AssertionError) as error:  # by build of torch, or it is full
+            reason = str(error).strip().splitlines()[0][:200]
+            raise CorpusError(
+                f"The inpainting model cannot be put on '{device}' ({reason}); name another device, or swap crops."
+            ) from None
 
     def repaint(self, picture: Image.Image, box: Box, word: str, *, seed: int = 0, steps: int = 50) -> Image.Image:
         """Return the picture with its box painted as ``word``; everything outside of the box stays, pixel by pixel."""

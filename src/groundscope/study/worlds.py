@@ -23,17 +23,17 @@ CODE = {
 _NOT_SHOWN = {"cache": True, "criterion": True}
 
 
-def open_world(source: PicturesSource, encoders: Mapping[str, VisionEncoder]) -> PictureWorld:
+def open_world(source: PicturesSource, encoders: Mapping[str, VisionEncoder], device: str = "cpu") -> PictureWorld:
     """Return the world of a study; raises CorpusError for what is missing, StudyError for a variable that is not set.
 
-    The encoders say what of a photograph they see.
+    The encoders say what of a photograph they see; what a model repaints is painted on ``device``.
     """
     match source.moved(located):
         case ScenesSource() as composed:
             return composed_world(composed.scenes, composed.tests)
         case PhotographsSource() as taken:
             return photographed_world(
-                taken.photographs, taken.tests, lambda size: [one.patches(size) for one in encoders.values()]
+                taken.photographs, taken.tests, lambda size: [one.patches(size) for one in encoders.values()], device
             )
 
 

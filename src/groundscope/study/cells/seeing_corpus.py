@@ -125,8 +125,9 @@ def shown(tests: Sequence[PictureTest]) -> list[int]:
 def _build(study: Study, folder: Path, progress: Progress, upstream: Upstream) -> Digests:
     source = study.corpus
     assert isinstance(source, PicturesSource)
-    loaded = load_encoders(source.encoders, seen_on(study))
-    world = open_world(source, loaded)
+    device = seen_on(study)
+    loaded = load_encoders(source.encoders, device)
+    world = open_world(source, loaded, device)
     for line in world.about:
         progress.say(f"  {line}")
     folder.mkdir(parents=True, exist_ok=True)
