@@ -1,5 +1,7 @@
 """How the separated arm deals a scene's words: whole, evenly, and one by one only where it must."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,17 @@ def test_nothing_to_separate_is_nothing_done():
     for which in (np.arange(2), np.arange(0)):
         after, exchanged = separated(before, VOCABULARY, WORDS, which, np.random.default_rng(0))
         assert exchanged == 0
-        np.testing.assert_array_equal(after, before)
+        np.testing.assert_array_equal(after, before[which])
+
+
+def test_chunks_that_stay_as_they_are_are_not_copied():
+    before = np.array([chunk(word, 2) for word in range(len(WORDS))] * 10_000, dtype=np.int32)
+    tracemalloc.start()
+    after, exchanged = separated(before, VOCABULARY, WORDS, np.arange(40), np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(after), exchanged) == (40, 80)
+    assert peak < before.nbytes / 4
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,11 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
     refuse_to_replace(out)
     together = cooccurring_any(corpus.chunks, corpus.vocabulary, words)
     cooccurring, which = int(together.sum()), _chosen(together, share, arm, seed)
-    kept, chunks, exchanged = np.ones(len(together), dtype=bool), corpus.chunks, 0
+    kept, instead, exchanged = np.ones(len(together), dtype=bool), None, 0
     if arm is Arm.SEPARATED:
         rng = generator(seed, "ablation separated")
-        chunks, exchanged = separated(corpus.chunks, corpus.vocabulary, words, which, rng)
+        others, exchanged = separated(corpus.chunks, corpus.vocabulary, words, which, rng)
+        instead = which, others
         together[which] = False
     else:
         kept[which] = False
@@ -100,8 +101,8 @@ def ablate(corpus: Corpus, words: Sequence[str], out: Path, *, share: float, arm
     return write_derived(
         corpus,
         out,
-        chunks=chunks,
         kept=kept,
+        instead=instead,
         ids=np.arange(len(corpus.vocabulary), dtype=np.int32),
         share_cooccurring_words=float(together[kept].mean()),
         provenance={"ablation": record.model_dump(mode="json")},

@@ -23,15 +23,18 @@ def write_derived(
     ids: Int[np.ndarray, " vocab"],
     share_cooccurring_words: float | None,
     provenance: Mapping[str, Any],
-    chunks: Int[np.ndarray, "n_chunks length"] | None = None,
+    instead: tuple[Int[np.ndarray, " n_which"], Int[np.ndarray, "n_which length"]] | None = None,
 ) -> Corpus:
     """Write the ``kept`` chunks of ``corpus`` to ``out``, each id replaced by its entry in ``ids``.
 
-    ``chunks`` stand in for the corpus' own where tokens were changed. Chunks keep their order and the vocabulary its
-    ids; its counts and the card are those of what is written, and ``provenance`` is added to the card's.
+    ``instead`` are numbers of kept chunks and what stands in their places. Chunks keep their order and the vocabulary
+    its ids; its counts and the card are those of what is written, and ``provenance`` is added to the card's.
     """
     with atomic_directory(out) as folder:
-        write_chunks(folder / "chunks.npy", corpus.chunks if chunks is None else chunks, kept, ids)
+        write_chunks(folder / "chunks.npy", corpus.chunks, kept, ids)
+        if instead is not None:
+            which, others = instead
+            np.load(folder / "chunks.npy", mmap_mode="r+")[np.cumsum(kept)[which] - 1] = ids[others]
         written = np.load(folder / "chunks.npy", mmap_mode="r")
         vocabulary = _recounted(corpus.vocabulary, written)
         vocabulary.save(folder / "vocabulary.json")

@@ -23,8 +23,8 @@ def separated(
     words: Sequence[str],
     which: Int[np.ndarray, " n_which"],
     rng: np.random.Generator,
-) -> tuple[Int[np.ndarray, "n_chunks length"], int]:
-    """Return the chunks with the co-occurring ``words`` of those numbered ``which`` exchanged, and how many tokens.
+) -> tuple[Int[np.ndarray, "n_which length"], int]:
+    """Return the chunks numbered ``which`` with their co-occurring ``words`` exchanged, and how many tokens.
 
     All tokens of a word in the scene of a chunk that also speaks it take the places of as many such tokens of another
     word in another chunk, which does not speak it: drawn at random, and all together, so that a scene repeats itself
@@ -35,7 +35,7 @@ def separated(
     shown, spoken = ([vocabulary.id(word, channel) for word in words] for channel in (Channel.ENV, Channel.LAN))
     here = np.asarray(chunks[which])
     shows, speaks = presence(here, shown), presence(here, spoken)
-    word_of_id = np.full(len(vocabulary), -1, dtype=np.int64)
+    word_of_id = np.full(len(vocabulary), -1, dtype=np.int32)
     word_of_id[shown] = np.arange(len(words))
     rows, columns = np.nonzero(word_of_id[here] >= 0)
     standing = word_of_id[here[rows, columns]]
@@ -46,9 +46,7 @@ def separated(
     unfit = 2 * speaks.astype(np.int8) + shows  # worst is co-occurrence, then a word that this scene has already
     dealt = _exchanged_whole(word_of_group, row_of_group, sizes, unfit, rng)[group_of_token]
     here[rows, columns] = np.array(shown, dtype=here.dtype)[_exchanged_singly(dealt, rows, speaks, rng)]
-    out = np.array(chunks)
-    out[which] = here
-    return out, len(rows)
+    return here, len(rows)
 
 
 def _exchanged_whole(
