@@ -94,6 +94,26 @@ def test_options_that_would_do_nothing_are_refused(options, says, capsys):
     assert says in capsys.readouterr().err
 
 
+def test_pictures_are_seen_on_the_gpu_where_there_is_one_and_float32_is_whole(monkeypatch, tmp_path):
+    asked, whole = [], []
+
+    def looked(*_, device, **__):
+        asked.append(device)
+        whole.append(not torch.backends.cudnn.allow_tf32)
+        return ""
+
+    monkeypatch.setattr(verbs, "inspect_image", looked)
+    monkeypatch.setattr(verbs, "detect_heads", looked)
+    one = ["inspect", "--model", "m", "--prompt", "a", "--target", "b", "--image", "a.png", "--box", "1,1,2,2"]
+    for verb in (one, ["detect", "--model", "m", "--images", str(tmp_path), "--boxes", "b.json"]):
+        for given in ([], ["--device", "cuda:1"]):
+            with pytest.raises(SystemExit) as left:
+                main([*verb, *given])
+            assert left.value.code == 0
+    assert asked == ["auto", "cuda:1"] * 2
+    assert all(whole)
+
+
 def tiny_world():
     vocabulary, positions = 12, 9
     bank = torch.randn(8 * positions, 6, generator=torch.Generator().manual_seed(0))

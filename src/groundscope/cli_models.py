@@ -24,7 +24,9 @@ def _device(name: str) -> str:
 OwnVocabulary = Annotated[
     Path | None, typer.Option(help="Corpus or vocabulary.json of a checkpoint of ours outside its run.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or auto.", callback=_device)]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda (or cuda:1, ...), or auto: the GPU where there is one.", callback=_device)
+]
 
 
 def inspect(
@@ -43,7 +45,7 @@ def inspect(
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     lens: Annotated[Path | None, typer.Option(help="A saved lens. Default: the logit lens.")] = None,
     vocabulary: OwnVocabulary = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     image: Annotated[Path | None, typer.Option(help="A picture, for a model that sees; wants --box.")] = None,
@@ -65,17 +67,18 @@ def inspect(
     """
     import json
 
+    from groundscope.models.float32 import whole_float32
     from groundscope.picture_verbs import inspect_image, refuse_options_of_pictures, refuse_options_of_text
 
     if image is not None or box is not None:
         refuse_options_of_text(ground=ground, revisions=revisions, count=count, lens=lens, threshold=threshold)
-        typer.echo(
-            inspect_image(
+        with whole_float32():
+            told = inspect_image(
                 model, image, box, prompt, target, revision=revision, device=device, dtype=dtype,
                 threshold=0.7 if box_threshold is None else box_threshold, draws=draws, page=overlay,
                 vocabulary=vocabulary, out=out, as_json=as_json, question=question,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        typer.echo(told)
         return
     refuse_options_of_pictures(overlay=overlay, box_threshold=box_threshold, question=question)
 
@@ -91,10 +94,11 @@ def inspect(
     asked = Question(prompt, target, ground, CriterionOptions(threshold=threshold), draws, 0, vocabulary, lens)
     progress = Progress(quiet=as_json)
     answers = []
-    for answer in inspect_subjects(subjects, asked):
-        answers.append(answer)
-        if len(subjects) > 1:
-            progress.say(f"{answer.subject.revision}: {answer.inspection.surprisal:.3f} nats")
+    with whole_float32():
+        for answer in inspect_subjects(subjects, asked):
+            answers.append(answer)
+            if len(subjects) > 1:
+                progress.say(f"{answer.subject.revision}: {answer.inspection.surprisal:.3f} nats")
     if out:
         write_inspection(out, answers)
     if as_json:
@@ -121,7 +125,7 @@ def detect(
     frequency: Annotated[float, typer.Option(min=0.01, max=1, help="Least share of photographs.")] = 0.3,
     draws: Annotated[int, typer.Option(min=1, help="Random sets of heads to compare with.")] = 20,
     revision: Annotated[str | None, typer.Option(help="One revision.")] = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     vocabulary: OwnVocabulary = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -129,12 +133,13 @@ def detect(
     quiet: Quiet = False,
 ) -> None:
     """Find the heads of a model that sees which take words from boxes, over many photographs, and test them."""
+    from groundscope.models.float32 import whole_float32
     from groundscope.picture_verbs import detect_heads
 
-    typer.echo(
-        detect_heads(
+    with whole_float32():
+        told = detect_heads(
             model, images, boxes, prompt, listed(words), at_most=at_most, threshold=box_threshold,
             frequency=frequency, draws=draws, revision=revision, device=device, dtype=dtype, out=out,
             vocabulary=vocabulary, as_json=as_json, progress=Progress(quiet=quiet), question=question,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
+    typer.echo(told)

@@ -23,6 +23,7 @@ from groundscope.mechanism.inspect_models import Question, Subject, inspect_subj
 from groundscope.mechanism.lens import LogitLens, lens_surprisal
 from groundscope.models import GroundedLMConfig
 from groundscope.models.hub import from_pretrained
+from groundscope.models.pretrained import PretrainedLM
 from groundscope.training.config import TrainConfig
 from groundscope.training.loop import train
 from groundscope.trajectory.revisions import split_revisions
@@ -125,6 +126,31 @@ def test_equal_weights_under_two_names_are_told(training, tmp_path, capsys):
 def test_a_training_is_inspected_where_and_as_it_is_asked(training):
     (subject,) = subjects_of(str(training), revisions=["4"], device="auto", dtype="bfloat16")
     assert subject.load().unembedding.dtype == torch.bfloat16
+
+
+def test_what_is_inspected_is_on_the_gpu_where_there_is_one_and_its_float32_is_whole(gpt2, monkeypatch):
+    asked, whole = [], []
+
+    def opened(model, name, *, device, dtype):
+        asked.append(device)
+        whole.append(not torch.backends.cudnn.allow_tf32)
+        return from_pretrained(model)
+
+    monkeypatch.setattr(inspect_models, "from_pretrained", opened)
+    for given in ({}, {"device": "cpu"}):
+        assert inspect(model=gpt2, prompt="the red ball rolls the", target="ball", ground="ball", draws=2, **given) == 0
+    assert asked == ["auto", "cpu"]
+    assert all(whole)
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_model_that_a_device_has_no_room_for_is_told_to(gpt2, monkeypatch):
+    def full(self, *_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    monkeypatch.setattr(PretrainedLM, "to", full)
+    with pytest.raises(ModelError, match=r"does not fit into the memory of cpu \(CUDA out of memory.*dtype bfloat16"):
+        from_pretrained(gpt2)
 
 
 def test_so_many_published_revisions_are_taken_in_the_order_of_training(monkeypatch):

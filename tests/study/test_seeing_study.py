@@ -16,6 +16,7 @@ from groundscope.errors import AnalysisError, ModelError, StudyError
 from groundscope.files import read_json, write_json
 from groundscope.mechanism.inspect_picture import inspect_picture
 from groundscope.mechanism.picture_questions import PictureQuestion, ready, spoken
+from groundscope.models.grounded_vlm import GroundedVLM
 from groundscope.models.vision import EncoderOptions
 from groundscope.picture_verbs import inspect_image, refuse_options_of_text
 from groundscope.progress import Progress
@@ -173,7 +174,9 @@ def test_an_encoder_is_where_its_model_is(run, monkeypatch):
     monkeypatch.setattr("groundscope.study.sight.same_encoder", lambda *what: asked.append(what[1:]) or encoder)
     encoder = same_encoder(run / "corpus", "vit")
     open_sight(run / "train/vlm.vit/seed-1")
-    assert asked == [("vit", "cpu")]
+    monkeypatch.setattr(GroundedVLM, "device", torch.device("cuda:1"))
+    open_sight(run / "train/vlm.vit/seed-1")
+    assert asked == [("vit", "cpu"), ("vit", "cuda:1")]
 
 
 def test_pictures_are_inspected_from_the_command_line(run, tmp_path):

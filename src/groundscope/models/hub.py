@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME, logging
 
@@ -16,6 +17,7 @@ from groundscope.errors import ModelError, did_you_mean
 from groundscope.files import read_json
 from groundscope.models.base import LanguageModel
 from groundscope.models.load import load_model
+from groundscope.models.memory import out_of_memory
 from groundscope.models.pretrained import PretrainedLM
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,7 +39,7 @@ def from_pretrained(
     Raises ModelError when there is no such model or revision, when it cannot be had offline, when its files are
     damaged or lack weights (transformers would invent them), and when it is not a causal language model.
     """
-    number = dtype_named(dtype)
+    number, place = dtype_named(dtype), device_named(device)
     folder = Path(name_or_path)
     refuse_no_checkpoint(folder, revision)
     if _is_ours(folder):
@@ -45,7 +47,21 @@ def from_pretrained(
     else:
         loaded = load_weights(AutoModelForCausalLM, "causal language model", str(name_or_path), revision, number)
         model = PretrainedLM(loaded, load_tokenizer(str(name_or_path), revision))
-    return model.to(device_named(device)).eval()  # type: ignore[arg-type]
+    put_on(place, model)
+    return model.eval()
+
+
+def put_on(device: torch.device, model: nn.Module) -> None:
+    """Move a model onto a device; raises ModelError where it does not fit."""
+    try:
+        model.to(device)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise ModelError(
+            f"The model does not fit into the memory of {device} ({_first(error)}). Ask for dtype bfloat16, or for "
+            "another device: cpu."
+        ) from None
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase | None:

@@ -24,7 +24,7 @@ from groundscope.corpus.boxes import Patches, Size
 from groundscope.errors import ModelError
 from groundscope.models.gate import Gate
 from groundscope.models.hf_attention import ask_gates
-from groundscope.models.hub import device_named, dtype_named, load_weights, refuse_no_checkpoint
+from groundscope.models.hub import device_named, dtype_named, load_weights, put_on, refuse_no_checkpoint
 from groundscope.models.pretrained import PretrainedLM
 from groundscope.models.recompute import recomputing
 from groundscope.models.vlm_geometry import picture_patches
@@ -216,7 +216,8 @@ def vlm_from_pretrained(
         why = f"its processor cannot be had ({type(error).__name__}: {' '.join(str(error).split())[:300]})."
         if not is_torchvision_available():
             why += " Some families' processors want torchvision: pip install torchvision."
-    return PretrainedVLM(model.to(place).eval(), processor, why)  # type: ignore[arg-type]
+    put_on(place, model)
+    return PretrainedVLM(model.eval(), processor, why)
 
 
 def _language_model(model: PreTrainedModel) -> nn.Module:

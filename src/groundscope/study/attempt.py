@@ -5,12 +5,11 @@ import platform
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groundscope.errors import GroundscopeError, RunError
+from groundscope.models.float32 import whole_float32
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Record, Upstream
 from groundscope.study.freshness import UNFINISHED
@@ -87,7 +86,7 @@ def _work(job: Job, progress: Progress) -> Attempt:
     maker = made_with()  # of the code that works: a checkout may be another by the end
     started = time.monotonic()
     try:
-        with _whole_float32():
+        with whole_float32():
             made = dict(job.cell.work(job.folder, progress, job.upstream))
     except GroundscopeError as error:
         if error.exit_status == 2 and not job.cell.resumable:  # the input is wrong: leave nothing half-written
@@ -99,19 +98,6 @@ def _work(job: Job, progress: Progress) -> Attempt:
     record = replace(job.wanted, finished=True, digests=made, seconds=seconds, holds=holds, made_with=maker)
     record.save(job.run, job.cell.name)
     return Attempt(made, seconds)
-
-
-@contextmanager
-def _whole_float32() -> Iterator[None]:
-    """Have cuDNN multiply float32 as float32: of an LSTM and of a ViT's patches it would keep TF32's ten bits."""
-    import torch
-
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _is_result(file: Path) -> bool:

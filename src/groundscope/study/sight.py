@@ -59,7 +59,7 @@ def open_sight(
             f"{listed} has {len(words)} entries, the model {model.config.vocab_size}: it is another corpus's. Name the "
             "right one with --vocabulary."
         )
-    return GroundedSight(model, words, same_encoder(listed.parent, str(encoder), model.device.type))
+    return GroundedSight(model, words, same_encoder(listed.parent, str(encoder), str(model.device)))
 
 
 def _checkpoint(folder: Path, revision: str | None) -> tuple[Path, Path]:
