@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from groundscope.errors import ModelError
 from groundscope.models import GroundedVLMConfig, build, load_model, preset
@@ -38,6 +39,29 @@ def test_patches_enter_where_their_ids_stand_and_words_as_ever(model):
 def test_without_a_projector_features_enter_as_they_are():
     model = build(config("none", d_model=PATCH), 1).eval().show(BANK.half())
     assert_close((model.embed(IDS) - model.positions.weight)[0, 1:3], BANK[:2].half().float())
+
+
+class Narrow(TorchDispatchMode):
+    """Notes what is done with numbers of two bytes."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float16:
+            self.done.append((func, set(kwargs or ())))
+        return func(*args, **(kwargs or {}))
+
+
+def test_patches_are_taken_as_whole_rows_and_widened_where_they_arrive():
+    """On their way to a GPU they would take twice as long, and picked number by number four times."""
+    model = build(config("none", d_model=PATCH), 1).eval().show(BANK.half())
+    with Narrow() as noted:
+        model.embed(IDS)
+    (picked, _), (widened, told) = noted.done
+    assert (picked, widened) == (torch.ops.aten.index_select.default, torch.ops.aten._to_copy.default)
+    assert "device" not in told
 
 
 def test_a_random_projector_is_fixed_and_keeps_lengths():

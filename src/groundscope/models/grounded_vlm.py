@@ -92,7 +92,8 @@ class GroundedVLM(GroundedLM):
                 f"The input holds patch {int(rows.max())}, but the bank that the model was shown has "
                 f"{len(self.patches)}."
             )
-        patches = self.patches[rows.to(self.patches.device)].to(words.device, words.dtype)
+        # whole rows at a time, and widened where they arrive: a GPU waits for both
+        patches = self.patches.index_select(0, rows.to(self.patches.device)).to(words.device).to(words.dtype)
         return words.masked_scatter(shown[..., None], self.project(patches).to(words.dtype))
 
     @torch.no_grad()
