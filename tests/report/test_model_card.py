@@ -40,6 +40,18 @@ def test_the_card_names_settings_weights_and_size(run: Path):
     assert 'from_pretrained("train/narrow/seed-42/checkpoints/step-00000002")' in text
 
 
+@pytest.mark.parametrize(
+    ("mixer", "told", "untold"), [("attention", "n_heads", "ssm_d_head"), ("mamba2", "ssm_d_head", "n_heads")]
+)
+def test_only_sizes_that_a_model_has_are_told(tmp_path: Path, mixer: str, told: str, untold: str):
+    model = preset("transformer-4", 50, d_model=16, n_heads=2, n_positions=32, ssm_d_head=16, mixers=[mixer])
+    chunks = np.arange(8 * 32, dtype=np.int32).reshape(8, 32) % 50
+    train(chunks, model, STEPS, 42, tmp_path / "train" / "one" / "seed-42", arch="one")
+    text = write_model_card(tmp_path, "one", tmp_path / "card.md").read_text(encoding="utf-8")
+    assert f"| {told} |" in text
+    assert untold not in text
+
+
 def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert models_of(run) == ["narrow"]
     with pytest.raises(StudyError, match="Did you mean 'narrow'"):

@@ -5,8 +5,9 @@ these. Everything in it is read from the run.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,8 @@ from groundscope.report.run import Run, open_run
 from groundscope.training.checkpoints import WEIGHTS
 from groundscope.trajectory.checkpoints import Trajectory
 
-SIZES = ("mixers", "d_model", "n_layers", "n_heads", "d_mlp", "n_positions", "vocab_size", "dropout")
+OF_MIXERS = {"n_heads": "attention", "ssm_expand": "mamba2", "ssm_d_head": "mamba2", "ssm_d_state": "mamba2"}
+SIZES = ("mixers", "d_model", "n_layers", *OF_MIXERS, "d_mlp", "n_positions", "vocab_size", "dropout")
 LEARNING = ("steps", "batch_size", "learning_rate", "schedule", "warmup_steps", "weight_decay", "betas", "clip")
 LIMITS = (
     "Trained to be looked into, not to be used: it has seen nothing but the corpus above, and writes no text that "
@@ -65,7 +67,7 @@ def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str
     yield ""
     yield "## Model"
     yield ""
-    yield from _table(("setting", "value"), [(key, _value(card.model[key])) for key in SIZES if key in card.model])
+    yield from _table(("setting", "value"), list(_sizes(card.model)))
     yield ""
     yield "## Training"
     yield ""
@@ -105,6 +107,13 @@ def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str
     yield ""
     yield f'model = AutoModelForCausalLM.from_pretrained("{folder.as_posix()}")'
     yield "```"
+
+
+def _sizes(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The sizes that this model has: a pure Mamba-2 has no attention whose heads could be counted."""
+    for key in SIZES:
+        if key in model and OF_MIXERS.get(key) in (None, *model.get("mixers", ())):
+            yield key, _value(model[key])
 
 
 def _seed(training: Trajectory) -> tuple[str, ...]:
