@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, and hashes that tell what is in them."""
+"""Files that are either whole or absent: atomic writes, second places, and hashes that tell what is in them."""
 
 import hashlib
 import json
@@ -71,6 +71,16 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def link(file: Path, place: Path) -> None:
+    """Put a file at a second place; a second name costs no disk, where the file system has them."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def sha256_file(path: Path) -> str:

@@ -8,10 +8,9 @@ trainings, those of an ablation included.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from groundscope.files import atomic_directory
+from groundscope.files import atomic_directory, link
 from groundscope.progress import Progress
 from groundscope.study.cell import CATALOGUE, Cell, Digests, Record
-from groundscope.study.cells.tables import link
 from groundscope.study.freshness import wanted_record
 from groundscope.study.locks import only_process
 

@@ -1,7 +1,5 @@
 """Cells `statistics/training` and `tables`: what the others measured, joined, and put where people look for it."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from groundscope.files import sha256_file, sha256_json
+from groundscope.files import link, sha256_file, sha256_json
 from groundscope.progress import Progress
 from groundscope.study.cell import Cell, Digests, Source, Upstream
 from groundscope.study.cells.train import LOSS_PART
@@ -71,16 +69,6 @@ def kept(folder: Path, tables: Mapping[TableSchema, pl.DataFrame]) -> Digests:
         write_table(folder / f"{schema.name}.parquet", frame, schema)
     digests = {schema.name: sha256_file(folder / f"{schema.name}.parquet") for schema in tables}
     return {**digests, "": sha256_json(digests)}
-
-
-def link(file: Path, place: Path) -> None:
-    """Put a file at a second place; a second name costs no disk, where the file system has them."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
-    try:
-        os.link(file, place)
-    except OSError:
-        shutil.copyfile(file, place)
 
 
 def joined(run: Path, upstream: Upstream, prefix: str, schema: TableSchema) -> pl.DataFrame:
