@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from groundscope.training.state import TrainState, count_states, remove_states, 
 from groundscope.training.stopping import Stop, deferred_stop
 from groundscope.training.track import Tracker
 from groundscope.training.underway import Underway
+from groundscope.training.writer import Writer, writes_beside
 
 
 class Session:
@@ -48,6 +50,7 @@ class Session:
         self.objective = fabric.setup_module(torch.compile(objective) if config.compile else objective)  # type: ignore[arg-type]
         self.adamw = make_optimizer(model, config)  # after setup, which may replace weights by shares of them
         self.optimizer: Any = fabric.setup_optimizers(self.adamw)
+        self.writer = Writer(beside=writes_beside(fabric.device))
         self.first_step, self.measurements = 0, Measurements()
         self.kept: int | None = None  # step of the last checkpoint
         self.agreed = (False, False)  # whether any of several processes was to stop, or to keep a state, a step ago
@@ -87,7 +90,7 @@ class Session:
             self.card.identity,
             self.progress.say,
         )
-        with deferred_stop() as stop:
+        with deferred_stop() as stop, self.writer:
             try:
                 done = self._take_steps(batches, tracker, stop)
             finally:
@@ -182,28 +185,23 @@ class Session:
         return isinstance(every, str) and time.monotonic() - clock >= int(every.removesuffix("s"))
 
     def _keep_checkpoint(self, step: int) -> None:
-        weights = gather_weights(self.model)
+        weights = gather_weights(self.model, copy=self.writer.beside)
         refuse_broken_weights(step, weights, self.card.training, self.kept)
         if self.fabric.is_global_zero:
-            write_checkpoint(
-                self.out,
-                self.model,
-                weights,
-                step=step,
-                tokens_seen=step * self.card.tokens_per_step,
-                dtype=self.card.training.keep,
-            )
+            write = partial(write_checkpoint, self.out, self.model, weights, dtype=self.card.training.keep)
+            self.writer.write(partial(write, step=step, tokens_seen=step * self.card.tokens_per_step))
         self.kept = step
 
     def _keep_state(self, step: int) -> None:
-        state = take_snapshot(step, self.model, self.adamw, self.measurements)
+        state = take_snapshot(step, self.model, self.adamw, self.measurements, copy=self.writer.beside)
         refuse_broken_weights(step, state.weights, self.card.training, self.kept)
         if self.fabric.is_global_zero:
-            write_state(self.out, state, self.card.identity_hash, machine(self.fabric))
+            self.writer.write(partial(write_state, self.out, state, self.card.identity_hash, machine(self.fabric)))
             self._write_tables()
 
     def _finish(self) -> None:
         """Write the tables, which makes the run count as finished, and drop the states."""
+        self.writer.wait()
         if self.fabric.is_global_zero:
             self._write_tables()
             remove_states(self.out)

@@ -8,24 +8,29 @@ from groundscope.training.metrics import Measurements
 from groundscope.training.state import TrainState
 
 
-def gather_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return all weights and persistent buffers by name, tied ones once; every process must call this."""
-    return {name: _gathered(weight) for name, weight in _named(model).items()}
+def gather_weights(model: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
+    """Return all weights and persistent buffers by name, tied ones once; every process must call this.
+
+    What lies on the CPU is given as it is, and changes with the next update, unless a ``copy`` is asked for.
+    """
+    return {name: _gathered(weight, copy) for name, weight in _named(model).items()}
 
 
 def take_snapshot(
-    step: int, model: nn.Module, optimizer: torch.optim.Optimizer, measurements: Measurements
+    step: int, model: nn.Module, optimizer: torch.optim.Optimizer, measurements: Measurements, *, copy: bool = False
 ) -> TrainState:
     """Return the whole train state after ``step`` updates; every process must call this.
 
-    On the CPU its tensors are the live ones: write it before the next update.
+    What lies on the CPU, such as an optimizer's count of steps, changes with the next update, unless a ``copy`` is
+    asked for.
     """
     moments = {
-        name: {slot: _gathered(value) for slot, value in optimizer.state[weight].items()}
+        name: {slot: _gathered(value, copy) for slot, value in optimizer.state[weight].items()}
         for name, weight in _named(model).items()
         if weight in optimizer.state
     }
-    return TrainState(step, gather_weights(model), moments, measurements)
+    so_far = Measurements(measurements.loss, measurements.gradient_norm)
+    return TrainState(step, gather_weights(model, copy=copy), moments, so_far)
 
 
 @torch.no_grad()
@@ -51,9 +56,9 @@ def _named(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight for weight, name in named.items()}
 
 
-def _gathered(tensor: Tensor) -> Tensor:
+def _gathered(tensor: Tensor, copy: bool) -> Tensor:
     whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.detach().cpu()
+    return whole.detach().to("cpu", copy=copy)
 
 
 def _spread(value: Tensor, like: Tensor) -> Tensor:
