@@ -167,6 +167,16 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, file: str) -> No
         write_page(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    ['{"models": [1]}', '{"models": null}', '{"models": {"a": null}}', '{"corpus": "chat"}', '{"behaviour": 3}'],
+)
+def test_settings_whose_sections_are_none_are_named(tmp_path: Path, settings: str) -> None:
+    (tmp_path / "resolved.json").write_text(settings)
+    with pytest.raises(GroundscopeError, match=r"resolved\.json does not hold the settings of a study"):
+        write_page(tmp_path)
+
+
 def test_a_card_of_another_version_is_named_by_what_differs(plain_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(plain_run, run)

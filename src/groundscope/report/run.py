@@ -36,7 +36,7 @@ from groundscope.report.findings import NEGLIGIBLE_NATS
 from groundscope.report.numbers import compact, plural, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
-from groundscope.reproduction.run_files import object_in
+from groundscope.reproduction.run_files import object_in, settings_of
 from groundscope.study.runs import cells_left
 from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
@@ -233,20 +233,20 @@ def open_run(folder: Path) -> Run:
     A table with the columns of another version is missing, too, and `Run.outdated` names it: one table that changed
     must not take the page away from a run that was made before.
     """
-    resolved = _said(folder / "resolved.json")
+    resolved = settings_of(folder)
     paths = {schema: folder / "tables" / f"{schema.name}.parquet" for schema in LINKED}
     there = {schema: path for schema, path in paths.items() if path.is_file()}
     outdated = [schema for schema, path in there.items() if any(other_columns(path, schema))]
     found = {schema: path for schema, path in there.items() if schema not in outdated}
     tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
     corpus = folder / "corpus"
-    study = folder / "study.yaml"
+    study, provenance = folder / "study.yaml", folder / "provenance.json"
     order = pl.Enum(_archs(resolved, tables.values()))
     return Run(
         folder=folder,
         study_text=study.read_text(encoding="utf-8", errors="replace") if study.is_file() else None,
         resolved=resolved,
-        provenance=_said(folder / "provenance.json"),
+        provenance=object_in(provenance) if provenance.is_file() else {},
         card=read_card(corpus) if (corpus / CARD).is_file() else None,
         tables={name: table.with_columns(pl.col("^arch$").cast(order)) for name, table in tables.items()},
         heights={
@@ -263,7 +263,3 @@ def _archs(resolved: Mapping[str, Any], tables: Iterable[pl.DataFrame]) -> tuple
     behind = {arch.split(".")[0] for arch in found if "." in arch}  # pictures: a model is trained with each encoder
     named = [name for name in named if name in found or name not in behind]
     return (*named, *sorted(found - set(named)))
-
-
-def _said(path: Path) -> dict[str, Any]:
-    return object_in(path) if path.is_file() else {}

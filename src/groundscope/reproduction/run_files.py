@@ -8,19 +8,40 @@ from groundscope.corpus.card import CARD
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json
 
+SECTIONS = ("corpus", "models", "behaviour", "mechanism", "lens", "statistics")
+LEFT_OUT = ("mechanism", "lens")
+"""The sections that a study may do without; the settings hold null for them."""
 
-def resolved_of(run: Path) -> dict[str, Any]:
-    """Return the settings that ``run`` was computed with; empty where it does not hold them.
 
-    Raises GroundscopeError for a file that does not hold a study's settings.
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the settings that ``run`` was computed with, whichever it names; empty where it does not hold them.
+
+    Raises GroundscopeError for a file in which a section of a study is something else.
     """
     file = run / "resolved.json"
     settings = object_in(file) if file.is_file() else {}
-    models = settings.get("models", {})
-    whole = not settings or (isinstance(settings.get("corpus"), dict) and "source" in settings["corpus"])
-    if not whole or not isinstance(models, dict) or not all(isinstance(model, dict) for model in models.values()):
-        raise GroundscopeError(f"{file} does not hold the settings of a study. Run the experiment again.")
+    there = {name: settings[name] for name in SECTIONS if name in settings}
+    sections = [section for name, section in there.items() if section is not None or name not in LEFT_OUT]
+    if not all(isinstance(section, dict) for section in sections):
+        raise _no_settings(file)
+    if not all(isinstance(model, dict) for model in there.get("models", {}).values()):
+        raise _no_settings(file)
     return settings
+
+
+def resolved_of(run: Path) -> dict[str, Any]:
+    """Return the settings of a study that ``run`` was computed with; empty where it does not hold them.
+
+    Raises GroundscopeError for a file that does not hold all that a study has.
+    """
+    settings = settings_of(run)
+    if settings and "source" not in (settings.get("corpus") or {}):
+        raise _no_settings(run / "resolved.json")
+    return settings
+
+
+def _no_settings(file: Path) -> GroundscopeError:
+    return GroundscopeError(f"{file} does not hold the settings of a study. Run the experiment again.")
 
 
 def card_of(run: Path) -> dict[str, Any]:
