@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from groundscope.progress import counted
 from groundscope.report import numbers
 
 
@@ -44,9 +45,9 @@ def test_p_values_never_claim_to_be_zero() -> None:
     assert [numbers.p_level(p) for p in (None, math.nan, 1.0, 0.5)] == ["–", "–", "> .999", ".500"]
 
 
-def test_lists_and_plurals_read_as_sentences() -> None:
+def test_lists_and_counts_read_as_sentences() -> None:
     assert [numbers.listing(list(names)) for names in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
-    assert (numbers.plural(1, "seed"), numbers.plural(2, "seed")) == ("1 seed", "2 seeds")
+    assert (counted(1, "seed"), counted(2_000, "seed")) == ("1 seed", "2,000 seeds")
 
 
 def test_rounding_for_embedding_leaves_no_number_that_json_lacks() -> None:

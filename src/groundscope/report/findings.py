@@ -13,6 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from groundscope.behaviour.prompts import Direction
+from groundscope.progress import counted
 from groundscope.report.numbers import (
     FIXED,
     MISSING,
@@ -24,7 +25,6 @@ from groundscope.report.numbers import (
     listing,
     nats,
     nats_within,
-    plural,
     share,
     share_interval,
     whole,
@@ -212,13 +212,13 @@ def _gained(found: Findings, cause: str, target: str) -> Statement:
     final, last = found.conclusions["final_gain"], found.last
     gain = final["estimate"]
     if gain is None:
-        return Statement(found.arch, Verdict.UNTESTED, f"{plural(final['n_words'], 'word')} are too few.")
+        return Statement(found.arch, Verdict.UNTESTED, f"{counted(final['n_words'], 'word')} are too few.")
     digits, reach = _digits(final), _reach(final)
     change = f"lowers the {target}’s surprisal by {nats(gain, digits)} {reach}"
     if gain < 0:
         change = f"raises the {target}’s surprisal by {nats(-gain, digits)} (G = {decimal(gain, digits)} {reach})"
     course = f"from {decimal(last['mismatch_nats'])} to {decimal(last['match_nats'])}"
-    support = f"{plural(final['n_seeds'], 'seed')}, {plural(final['n_words'], 'word')}; {holm_p(final['p_holm'])}"
+    support = f"{counted(final['n_seeds'], 'seed')}, {counted(final['n_words'], 'word')}; {holm_p(final['p_holm'])}"
     verdict = Verdict.HOLDS if final["holds"] else Verdict.UNCLEAR if gain > 0 else Verdict.FAILS
     sentence = f"At step {whole(final['step'])} the matching {cause} {change}, {course} ({support})."
     statement = Statement(found.arch, verdict, sentence, f"G {decimal(gain, digits)}")

@@ -4,6 +4,7 @@ import polars as pl
 
 from groundscope.behaviour.dose_tests import FALLS, LEFT, SPECIFIC
 from groundscope.corpus.arms import Arm
+from groundscope.progress import counted
 from groundscope.report.findings import FORWARD, NEGLIGIBLE_NATS, Claim, Statement, Verdict, size_rule, sized
 from groundscope.report.numbers import (
     decimal,
@@ -13,7 +14,6 @@ from groundscope.report.numbers import (
     nats,
     nats_within,
     percent,
-    plural,
     whole,
 )
 from groundscope.report.seeds import at_the_end
@@ -81,7 +81,7 @@ def _left(found: dict | None, most: dict, doses: pl.DataFrame, negligible: float
     against = f", against {listing(others)}" if others else ""
     estimate = (found["estimate_nats"], found["ci_low"], found["ci_high"])
     gain = f"G is {nats_within(*estimate)} without any co-occurring chunk{against}"
-    support = f"{plural(found['n_seeds'], 'seed')}, {plural(found['n_words'], 'word')}; {holm_p(found['p_holm'])}"
+    support = f"{counted(found['n_seeds'], 'seed')}, {counted(found['n_words'], 'word')}; {holm_p(found['p_holm'])}"
     sentence = f"At step {whole(most['step'])} {gain} ({support})."
     fails = Verdict.UNCLEAR if found["estimate_nats"] > 0 else Verdict.FAILS
     signs = f"G {decimal(found['estimate_nats'], digits_for(*estimate))}"

@@ -6,8 +6,9 @@ from functools import partial
 import polars as pl
 
 from groundscope.mechanism.causal import CONTROLS
+from groundscope.progress import counted
 from groundscope.report.findings import NEGLIGIBLE_NATS, Claim, Reach, Statement, Verdict, size_rule, sized
-from groundscope.report.numbers import decimal, digits_for, holm_p, interval, listing, nats, nats_within, plural, whole
+from groundscope.report.numbers import decimal, digits_for, holm_p, interval, listing, nats, nats_within, whole
 
 Row = dict
 
@@ -148,4 +149,4 @@ def _heads(row: Row) -> str:
 def _support(found: list[Row]) -> str:
     p = max((row["p_holm"] for row in found if row["p_holm"] is not None), default=None)
     heads = f"{decimal(found[0]['mean_count'])} such heads per prompt"
-    return f"({heads}, {plural(found[0]['n_seeds'], 'seed')}, {plural(found[0]['n_words'], 'word')}; {holm_p(p)})"
+    return f"({heads}, {counted(found[0]['n_seeds'], 'seed')}, {counted(found[0]['n_words'], 'word')}; {holm_p(p)})"

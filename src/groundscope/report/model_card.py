@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from groundscope.errors import GroundscopeError, StudyError, did_you_mean
 from groundscope.files import atomic_file, read_json
-from groundscope.progress import duration
+from groundscope.progress import counted, duration
 from groundscope.report.claims_of_run import claims_of
-from groundscope.report.numbers import plural, whole
+from groundscope.report.numbers import whole
 from groundscope.report.run import Run, open_run
 from groundscope.training.checkpoints import WEIGHTS
 from groundscope.trajectory.checkpoints import Trajectory
@@ -63,7 +63,7 @@ def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str
     yield "---"
     yield f"# {name}"
     yield ""
-    yield f"{run.description or run.name} {_parameters(trainings[0])} parameters, {plural(len(trainings), 'seed')}."
+    yield f"{run.description or run.name} {_parameters(trainings[0])} parameters, {counted(len(trainings), 'seed')}."
     yield ""
     yield "## Model"
     yield ""

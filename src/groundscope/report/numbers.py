@@ -86,11 +86,6 @@ def percent(value: Number | None, digits: int = 1) -> str:
     return MISSING if value is None else f"{decimal(100 * value, digits)}{FIXED}%"
 
 
-def plural(count: int, noun: str) -> str:
-    """Write ``1 seed``, ``2 seeds``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def listing(items: list[str]) -> str:
     """Join as in a sentence: ``a``, ``a and b``, ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

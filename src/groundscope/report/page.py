@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from groundscope.behaviour.prompts import Direction
 from groundscope.files import atomic_file
-from groundscope.progress import duration
+from groundscope.progress import counted, duration
 from groundscope.report import numbers
 from groundscope.report.content import Content, Section
 from groundscope.report.run import Run, open_run
@@ -25,8 +25,13 @@ from groundscope.report.templating import asset, template
 
 SCRIPTS = ("figures.js", "words.js", "explorer.js", "heads.js", "prompts.js", "looks.js", "keyboard.js")
 STYLES = ("page.css", "prompts.css", "looks.css")
-SHOWN = ("decimal", "share", "interval", "share_interval", "p_level", "whole", "compact", "percent", "plural")
-FILTERS = {**{name: getattr(numbers, name) for name in SHOWN}, "duration": duration, "exp": math.exp}
+SHOWN = ("decimal", "share", "interval", "share_interval", "p_level", "whole", "compact", "percent")
+FILTERS = {
+    **{name: getattr(numbers, name) for name in SHOWN},
+    "counted": counted,
+    "duration": duration,
+    "exp": math.exp,
+}
 DIRECTIONS = {
     Direction.ENV2LAN: "scene → spoken word",
     Direction.LAN2ENV: "speech → scene’s word",

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from groundscope import __version__
 from groundscope.files import atomic_file
-from groundscope.report.numbers import FIXED, MISSING, decimal, interval, plural, whole
+from groundscope.progress import counted
+from groundscope.report.numbers import FIXED, MISSING, decimal, interval, whole
 from groundscope.report.style import COLOURS
 from groundscope.report.templating import asset, template
 from groundscope.reproduction.comparison import Found, Group, Row, compare
@@ -131,7 +132,7 @@ def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
         return {"verdict": found.verdict, "number": "", "interval": "", "about": found.problem}
     digits = _digits_of_ours(measured, quantity)
     about = [f"step {whole(measured.step)}"] if measured.step is not None else []
-    about += [plural(measured.n_seeds, "seed"), *([measured.note] if measured.note else [])]
+    about += [counted(measured.n_seeds, "seed"), *([measured.note] if measured.note else [])]
     bounds = interval(measured.low, measured.high, digits) if measured.low is not None else ""
     return {
         "verdict": found.verdict,

@@ -32,8 +32,9 @@ from groundscope.mechanism.measure import TABLES as MECHANISM_TABLES
 from groundscope.mechanism.picture_saliency import PICTURE_SALIENCY, PICTURES_SHOWN
 from groundscope.mechanism.prompt_saliency import PROMPT_SALIENCY
 from groundscope.mechanism.study_prompts import MECHANISM_PROMPTS
+from groundscope.progress import counted
 from groundscope.report.findings import NEGLIGIBLE_NATS
-from groundscope.report.numbers import compact, plural, whole
+from groundscope.report.numbers import compact, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
 from groundscope.reproduction.run_files import object_in, settings_of
@@ -127,11 +128,11 @@ class Run:
         """The size of the run in a few phrases."""
         facts = []
         if self.evidence is not None:
-            seeds = plural(self.tables["evidence"]["seed"].n_unique(), "seed")
+            seeds = counted(self.tables["evidence"]["seed"].n_unique(), "seed")
             steps = self.evidence["step"]
-            facts.append(f"{plural(self.evidence['arch'].n_unique(), 'model')}, {seeds} each")
-            facts.append(f"{plural(steps.n_unique(), 'checkpoint')} up to step {whole(max(steps))}")
-            facts.append(plural(max(self.evidence["n_words"]), "word"))
+            facts.append(f"{counted(self.evidence['arch'].n_unique(), 'model')}, {seeds} each")
+            facts.append(f"{counted(steps.n_unique(), 'checkpoint')} up to step {whole(max(steps))}")
+            facts.append(counted(max(self.evidence["n_words"]), "word"))
         if self.card:
             facts += [f"corpus of {compact(self.card.tokens)} tokens, vocabulary of {whole(self.card.vocabulary_size)}"]
         return facts

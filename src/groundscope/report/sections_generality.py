@@ -6,11 +6,12 @@ from typing import Any
 
 import polars as pl
 
+from groundscope.progress import counted
 from groundscope.report.content import Content, Section
 from groundscope.report.figures_behaviour import ages_figure, curves_figure, emergence_figure, forest_figure
 from groundscope.report.findings import FORWARD
 from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
-from groundscope.report.numbers import listing, nats, plural, whole
+from groundscope.report.numbers import listing, nats, whole
 from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end
 
@@ -132,7 +133,7 @@ def _reading_of_emergence(words: pl.DataFrame) -> str:
     for (arch,), rows in words.group_by("arch", maintain_order=True):
         grounded = rows.drop_nulls("emergence_step")
         middle = f", half of them by step {whole(median(grounded['emergence_step']))}" if grounded.height else ""
-        said.append(f"{grounded.height} of {plural(rows.height, 'word')} in {arch}{middle}")
+        said.append(f"{grounded.height} of {counted(rows.height, 'word')} in {arch}{middle}")
     return f"Grounded within training: {'; '.join(said)}." if said else ""
 
 

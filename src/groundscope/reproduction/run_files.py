@@ -35,7 +35,7 @@ def resolved_of(run: Path) -> dict[str, Any]:
     Raises GroundscopeError for a file that does not hold all that a study has.
     """
     settings = settings_of(run)
-    if settings and "source" not in (settings.get("corpus") or {}):
+    if settings and "source" not in settings.get("corpus", {}):
         raise _no_settings(run / "resolved.json")
     return settings
 
