@@ -169,7 +169,11 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, file: str) -> No
 
 @pytest.mark.parametrize(
     "settings",
-    ['{"models": [1]}', '{"models": null}', '{"models": {"a": null}}', '{"corpus": "chat"}', '{"behaviour": 3}'],
+    [
+        *('{"models": [1]}', '{"models": null}', '{"models": {"a": null}}', '{"corpus": "chat"}', '{"behaviour": 3}'),
+        *('{"training": 3}', '{"models": {"a": {"training": 3}}}'),
+        *('{"statistics": {"confidence": null}}', '{"mechanism": {"negligible_nats": "x"}}'),
+    ],
 )
 def test_settings_whose_sections_are_none_are_named(tmp_path: Path, settings: str) -> None:
     (tmp_path / "resolved.json").write_text(settings)

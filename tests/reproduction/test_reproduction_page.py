@@ -75,6 +75,7 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
         ("resolved.json", "[1, 2]", "resolved.json should hold a JSON object"),
         ("resolved.json", '{"models": 3}', "resolved.json does not hold the settings of a study"),
         ("resolved.json", '{"models": {"transformer-12": {}}}', "resolved.json does not hold the settings of a study"),
+        ("resolved.json", '{"corpus": {"source": "chat"}}', "resolved.json does not hold the settings of a study"),
         ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
         ("corpus/card.json", '{"a": 1}', "agrees in direction"),
         ("provenance.json", "[]", "agrees in direction"),

@@ -8,23 +8,29 @@ from groundscope.corpus.card import CARD
 from groundscope.errors import GroundscopeError
 from groundscope.files import read_json
 
-SECTIONS = ("corpus", "models", "behaviour", "mechanism", "lens", "statistics")
+SECTIONS = ("corpus", "models", "training", "behaviour", "mechanism", "lens", "statistics")
 LEFT_OUT = ("mechanism", "lens")
 """The sections that a study may do without; the settings hold null for them."""
+NUMBERS = (("statistics", "confidence"), ("mechanism", "negligible_nats"))
+"""The settings that a page counts with, where its run names them."""
 
 
 def settings_of(run: Path) -> dict[str, Any]:
     """Return the settings that ``run`` was computed with, whichever it names; empty where it does not hold them.
 
-    Raises GroundscopeError for a file in which a section of a study is something else.
+    Raises GroundscopeError for a file in which a section of a study, or a number, is something else.
     """
     file = run / "resolved.json"
     settings = object_in(file) if file.is_file() else {}
-    there = {name: settings[name] for name in SECTIONS if name in settings}
-    sections = [section for name, section in there.items() if section is not None or name not in LEFT_OUT]
-    if not all(isinstance(section, dict) for section in sections):
+    named = [name for name in SECTIONS if name in settings and (settings[name] is not None or name not in LEFT_OUT)]
+    sections: dict[str, Any] = {name: settings[name] for name in named}
+    if not all(isinstance(section, dict) for section in sections.values()):
         raise _no_settings(file)
-    if not all(isinstance(model, dict) for model in there.get("models", {}).values()):
+    models = sections.get("models", {}).values()
+    if not all(isinstance(model, dict) and isinstance(model.get("training", {}), dict) for model in models):
+        raise _no_settings(file)
+    numbers = [sections[section][name] for section, name in NUMBERS if name in sections.get(section, {})]
+    if not all(isinstance(number, int | float) for number in numbers):
         raise _no_settings(file)
     return settings
 
@@ -35,7 +41,7 @@ def resolved_of(run: Path) -> dict[str, Any]:
     Raises GroundscopeError for a file that does not hold all that a study has.
     """
     settings = settings_of(run)
-    if settings and "source" not in settings.get("corpus", {}):
+    if settings and not ("source" in settings.get("corpus", {}) and settings.get("models")):
         raise _no_settings(run / "resolved.json")
     return settings
 
