@@ -61,14 +61,6 @@ def test_a_stop_in_the_last_step_still_finishes_the_run(run, fingerprint, signal
     assert fingerprint(out) == fingerprint(run("whole"))
 
 
-@pytest.fixture(autouse=True)
-def signals_have_their_usual_effect():
-    """A shell that starts something in the background has it ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def stopped(run, interrupt_after, tmp_path):
     """A run that was stopped at step 12, with states of steps 5 and 10."""

@@ -1,5 +1,6 @@
 """Checkpoints written while a GPU takes the next steps: the same bits, none lost, what goes wrong is told."""
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -112,20 +113,47 @@ def test_what_is_written_is_what_was_when_it_was_asked_for(run, fingerprint, int
 
 
 @pytest.mark.usefixtures("beside")
-def test_a_full_disk_is_told_and_a_later_call_goes_on(run, fingerprint, monkeypatch, tmp_path: Path):
+@pytest.mark.parametrize("last", [16, 20])
+def test_a_full_disk_is_told_and_a_later_call_goes_on(run, fingerprint, recorded, monkeypatch, tmp_path: Path, last):
+    """Behind the last checkpoint, too, which the run is not finished without."""
+    with monkeypatch.context() as patch:
+        patch.setattr(session_module, "write_checkpoint", full_at(last))
+        with pytest.raises(TrainingError, match=r"disk of .* is full"):
+            run("full")
+    assert not checkpoint_folder(tmp_path / "full", last).exists()
+    out = run("full", progress=recorded)
+    assert any("going on from step 15" in line for line in recorded.lines)
+    assert fingerprint(out) == fingerprint(run("whole"))
+
+
+def full_at(step_that_is_lost: int):
+    """Write checkpoints until the disk is full."""
     write = session_module.write_checkpoint
 
     def full(*arguments, step: int, **settings) -> None:
-        if step == 16:
+        if step == step_that_is_lost:
             raise OSError(28, "No space left on device")
         write(*arguments, step=step, **settings)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(session_module, "write_checkpoint", full)
-        with pytest.raises(TrainingError, match=r"disk of .* is full"):
-            run("full")
-    assert not checkpoint_folder(tmp_path / "full", 16).exists()
-    assert fingerprint(run("full")) == fingerprint(run("whole"))
+    return late(full)
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_stop_whose_state_is_not_written_is_not_said_to_have_one(run, recorded, signal_after, monkeypatch):
+    monkeypatch.setattr(session_module, "write_state", lambda *_: full_at(0)(step=0))
+    asked = signal_after(3, signal.SIGINT)
+    asked.say = recorded.say  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", progress=asked)
+    assert not any("goes on from there" in line for line in recorded.lines)
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_divergence_does_not_name_a_checkpoint_that_is_not_written(run, monkeypatch):
+    monkeypatch.setattr(session_module, "write_checkpoint", full_at(0))
+    monkeypatch.setattr(session_module, "clip_gradients", lambda *_: torch.tensor(float("inf")))
+    with pytest.raises(TrainingError, match=r"disk of .* is full"):
+        run()
 
 
 def test_one_piece_is_under_way_and_its_error_reaches_the_next_call():

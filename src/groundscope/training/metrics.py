@@ -54,7 +54,7 @@ class Measurements:
 
 
 class Speed:
-    """Tokens per second of the steps themselves; writing checkpoints and states is not counted."""
+    """Tokens per second of the steps themselves; the time they wait for checkpoints and states is not counted."""
 
     def __init__(self, tokens_per_step: int, first_step: int):
         self._tokens_per_step = tokens_per_step

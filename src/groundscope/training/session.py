@@ -95,6 +95,7 @@ class Session:
                 done = self._take_steps(batches, tracker, stop)
             finally:
                 tracker.finish()
+            self.writer.wait()
             if done == self.card.training.steps:
                 self._finish()
             else:
@@ -201,7 +202,6 @@ class Session:
 
     def _finish(self) -> None:
         """Write the tables, which makes the run count as finished, and drop the states."""
-        self.writer.wait()
         if self.fabric.is_global_zero:
             self._write_tables()
             remove_states(self.out)
@@ -229,6 +229,7 @@ class Session:
         try:
             yield
         except TrainingError:
+            self.writer.wait()  # it may name a checkpoint as kept
             if self.fabric.is_global_zero:
                 self._write_tables()
             raise

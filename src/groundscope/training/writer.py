@@ -29,7 +29,7 @@ class Writer:
         if self._thread is None:
             work()
             return
-        self.wait()  # memory for one piece, not for as many as a slow disk leaves behind
+        self.wait()  # in memory are this piece and the one before it, not as many as a slow disk leaves behind
         self._under_way = self._thread.submit(work)
 
     def wait(self) -> None:
