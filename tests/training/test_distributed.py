@@ -13,17 +13,23 @@ from safetensors.torch import load_file
 SCRIPT = """
 import signal
 import sys
+import time
 from pathlib import Path
 import numpy as np
 from groundscope.errors import StoppedError
 from groundscope.models.presets import preset
+from groundscope.training import session as session_module
 from groundscope.training.config import TrainConfig
 from groundscope.training.loop import train
 from groundscope.training.session import Session
 
 chunks, out = np.load(sys.argv[1], mmap_mode="r"), Path(sys.argv[2])
 model = preset("transformer-4", 50, n_layers=2, d_model=16, n_heads=2, n_positions=16, dropout=0.0)
-update = Session._update
+update, write_state = Session._update, session_module.write_state
+
+def late(*state):
+    time.sleep(0.5)
+    write_state(*state)
 
 def stopping(self, step, batch, *wishes):
     if step == 12:
@@ -39,13 +45,15 @@ for strategy in ("ddp", "fsdp"):
     config = TrainConfig(steps=20, batch_size=6, warmup_steps=3, learning_rate=3e-3, checkpoints={"every": 8},
                          state_every=5, precision="fp32", device="cpu", strategy=strategy)
     train(chunks, model, config, 1, out / strategy, arch="transformer-4")
-    for interruption in (stopping, asked):
+    for interruption, write in ((stopping, write_state), (asked, late)):
         folder = out / f"{strategy}-{interruption.__name__}"
-        Session._update = interruption
+        Session._update, session_module.write_state = interruption, write
         try:
             train(chunks, model, config, 1, folder, arch="transformer-4")
         except (InterruptedError, KeyboardInterrupt, StoppedError):
-            Session._update = update
+            Session._update, session_module.write_state = update, write_state
+            there = (folder / "state" / "step-00000006").is_dir()
+            assert there or interruption is stopping, "a process left while another was writing"
         train(chunks, model, config, 1, folder, arch="transformer-4")
 """
 

@@ -99,6 +99,7 @@ class Session:
             if done == self.card.training.steps:
                 self._finish()
             else:
+                self.fabric.barrier()  # torchrun ends them all when the first leaves, and one was writing
                 self.progress.say(f"{self.name}: stopped after step {done}; the same call goes on from there.")
         if done < self.card.training.steps:
             raise StoppedError(f"{self.name} was stopped after step {done}; the same call goes on from there.")
