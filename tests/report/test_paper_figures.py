@@ -111,6 +111,10 @@ def test_lines_are_the_tables(whole_run: Path) -> None:
     assert depth is not None
     assert len(depth.axes) == 2
     assert len(line(depth.axes[0], "tuned lens, match")) == LAYERS
+    low, high = depth.axes[0].get_ylim()
+    tuned = [value for condition in ("match", "mismatch") for value in line(depth.axes[0], f"tuned lens, {condition}")]
+    assert 0 < low < min(tuned)
+    assert max(tuned) < high < 2 * max(tuned)
     heat = saliency(run)
     assert heat is not None
     image = heat.axes[0].get_images()[0].get_array()

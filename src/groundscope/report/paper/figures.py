@@ -154,9 +154,8 @@ def lens(run: Run) -> PaperFigure | None:
     )
     with paper_style():
         archs = [arch for arch in run.archs if arch in set(table["arch"])]
-        kinds = means["lens"].unique().sort().to_list()
-        shades = dict(zip(kinds, (GREY, *COLOURS), strict=False))
-        figure, places = panels(archs, 2.2)
+        shades: dict[str, str] = dict(zip(("logit", "tuned", "linear"), (GREY, *COLOURS), strict=False))
+        figure, places = panels(archs, 2.2 if len(archs) > 1 else 2.9)
         for arch, axes in places.items():
             for (kind, condition), line in (
                 means.filter(arch=arch).sort("layer").group_by("lens", "condition", maintain_order=True)
@@ -170,7 +169,7 @@ def lens(run: Run) -> PaperFigure | None:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         first = next(iter(places.values()))
         name_heights(places, "surprisal (nats)")  # beside a legend there is no room for more
-        first.set_ylim(0, _readable(means))
+        first.set_ylim(*_readable(means))
         handles, names = first.get_legend_handles_labels()
         order = sorted(range(len(names)), key=lambda at: names[at])
         legend_below(figure, [handles[at] for at in order], [names[at] for at in order], most=4)
@@ -258,11 +257,13 @@ def _measured(rows: pl.DataFrame) -> list[str]:
     return [str(arch) for arch in rows["arch"].unique(maintain_order=True).sort()]
 
 
-def _readable(means: pl.DataFrame) -> float:
-    """How far up lenses are drawn: the logit lens of early layers guesses so badly that the others would lie flat."""
+def _readable(means: pl.DataFrame) -> tuple[float, float]:
+    """Between what heights lenses are drawn: early layers' logit lens guesses so badly that all would lie flat."""
     fitted = means.filter(pl.col("lens") != "logit")
-    values = (means if fitted.is_empty() else fitted)["high"].to_list()
-    return 1.5 * max(values)
+    shown = means if fitted.is_empty() else fitted
+    low, high = min(means["low"].to_list()), max(shown["high"].to_list())
+    room = 0.05 * (high - low)
+    return low - room, high + room + (0.0 if fitted.is_empty() else 0.3 * (high - low))
 
 
 def _end(rows: pl.DataFrame, column: str, axis: StepAxis, name: str, colour: str) -> tuple[float, float, str, str]:
