@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from groundscope.mechanism.causal_table import CAUSAL
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
-from groundscope.report.paper.canvas import thinned
 from groundscope.report.paper.figures import CLAIMS, causal, gain, lens, r_squared, saliency, surprisal, write_figures
 from groundscope.report.run import open_run
+from groundscope.report.style import thinned
 from groundscope.report.table_text import stars
 from groundscope.tables import TableSchema, read_table, write_table
 

@@ -37,7 +37,7 @@ from groundscope.report.findings import NEGLIGIBLE_NATS
 from groundscope.report.numbers import compact, whole
 from groundscope.report.seeds import evidence_over_seeds, loss_over_seeds
 from groundscope.report.style import Mark, StepAxis, marks, step_axis
-from groundscope.reproduction.run_files import object_in, settings_of
+from groundscope.reproduction.run_files import provenance_of, settings_of
 from groundscope.study.runs import cells_left
 from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
@@ -241,13 +241,13 @@ def open_run(folder: Path) -> Run:
     found = {schema: path for schema, path in there.items() if schema not in outdated}
     tables = {schema.name: read_table(path, schema) for schema, path in found.items() if schema in SHOWN}
     corpus = folder / "corpus"
-    study, provenance = folder / "study.yaml", folder / "provenance.json"
+    study = folder / "study.yaml"
     order = pl.Enum(_archs(resolved, tables.values()))
     return Run(
         folder=folder,
         study_text=study.read_text(encoding="utf-8", errors="replace") if study.is_file() else None,
         resolved=resolved,
-        provenance=object_in(provenance) if provenance.is_file() else {},
+        provenance=provenance_of(folder),
         card=read_card(corpus) if (corpus / CARD).is_file() else None,
         tables={name: table.with_columns(pl.col("^arch$").cast(order)) for name, table in tables.items()},
         heights={

@@ -1,6 +1,6 @@
 """Sections of the page on what else could make the gain: controls, and frames that favour words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from groundscope.report.forest import FINAL_GAIN, forest_rows, height_of
 from groundscope.report.numbers import decimal, interval, listing, nats
 from groundscope.report.run import Run, World
 from groundscope.report.seeds import at_the_end, evidence_over_seeds
+from groundscope.report.style import thinned
 
 MEASURED, UNTRAINED, COUNTED = "as measured", "before any training", "a predictor that only counts"
 RETRIEVED = "trained with one form for both"
@@ -125,7 +126,7 @@ def _frames(run: Run) -> Content | None:
     if neutral is not None and neutral.height:
         numbers = neutral["n_contexts"].unique().sort().to_list()
         text = pl.format("the {} most neutral frames", "n_contexts").alias("text")
-        axis = Linear("most neutral frames kept", tuple(_thinned(numbers)))
+        axis = Linear("most neutral frames kept", tuple(numbers[at] for at in thinned(len(numbers), 8)))
         curve = lines_figure(neutral.with_columns(text), "n_contexts", axis, run.marks)
         figures["neutral"] = curve.update_layout(height=height)
     return Content(
@@ -178,12 +179,6 @@ def _without_empty(lines: list[str]) -> list[str]:
 def _by_arch(rows: pl.DataFrame, order: tuple[str, ...]) -> Mapping[str, list[dict[str, Any]]]:
     groups = rows.sort("arch", *order).group_by("arch", maintain_order=True)
     return {str(arch): own.to_dicts() for (arch,), own in groups}
-
-
-def _thinned(values: Sequence[int], most: int = 8) -> list[int]:
-    """At most so many of the values, the last among them."""
-    stride = -(-len(values) // most)
-    return list(values[::-1][::stride])[::-1]
 
 
 CONTROLS = Section("controls", "Controls", "table control_evidence", _controls, World.TEXT)

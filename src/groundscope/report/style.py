@@ -116,6 +116,12 @@ class StepAxis:
         return kept
 
 
+def thinned(count: int, most: int) -> list[int]:
+    """Return at most about ``most`` places of ``count``, the first and the last among them."""
+    stride = -(-count // most)
+    return sorted({*range(0, count, stride), count - 1} - ({count - 2} if stride > 1 else set()))
+
+
 def step_axis(steps: Iterable[int], tokens: Iterable[int]) -> StepAxis:
     """The axis of these checkpoints (any order, repetitions allowed)."""
     pairs = sorted(set(zip(steps, tokens, strict=True)))

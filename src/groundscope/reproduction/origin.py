@@ -10,7 +10,7 @@ from typing import Any
 from groundscope.errors import GroundscopeError
 from groundscope.files import sha256_file, sha256_json
 from groundscope.models.presets import preset
-from groundscope.reproduction.run_files import card_of, object_in, resolved_of
+from groundscope.reproduction.run_files import card_of, provenance_of, resolved_of
 from groundscope.study.provenance import in_a_line
 
 FACTS = {"files", "utterances", "chunks", "chunk_length", "vocabulary_size", "share_env", "share_cooccurring"}
@@ -34,7 +34,7 @@ def origin(run: Path) -> Origin | None:
     tables = sorted((run / "tables").glob("*.parquet"))
     if not tables:
         return None
-    provenance = _said(lambda folder: object_in(folder / "provenance.json"), run)
+    provenance = _said(provenance_of, run)
     resolved, card = _said(resolved_of, run), _said(card_of, run)
     contents = hashlib.sha256("".join(f"{table.name} {sha256_file(table)}\n" for table in tables).encode()).hexdigest()
     hashes = {

@@ -13,6 +13,8 @@ LEFT_OUT = ("mechanism", "lens")
 """The sections that a study may do without; the settings hold null for them."""
 NUMBERS = (("statistics", "confidence"), ("mechanism", "negligible_nats"))
 """The settings that a page counts with, where its run names them."""
+KINDS = ("behaviour", "kinds")
+"""The setting that says by its first which words conclusions are about."""
 
 
 def settings_of(run: Path) -> dict[str, Any]:
@@ -32,6 +34,9 @@ def settings_of(run: Path) -> dict[str, Any]:
     numbers = [sections[section][name] for section, name in NUMBERS if name in sections.get(section, {})]
     if not all(isinstance(number, int | float) for number in numbers):
         raise _no_settings(file)
+    section, name = KINDS
+    if not isinstance(sections.get(section, {}).get(name, []), list):
+        raise _no_settings(file)
     return settings
 
 
@@ -48,6 +53,20 @@ def resolved_of(run: Path) -> dict[str, Any]:
 
 def _no_settings(file: Path) -> GroundscopeError:
     return GroundscopeError(f"{file} does not hold the settings of a study. Run the experiment again.")
+
+
+def provenance_of(run: Path) -> dict[str, Any]:
+    """Return how ``run`` came to be; empty where it does not say.
+
+    Raises GroundscopeError for a file whose versions or seconds are no lists by name.
+    """
+    file = run / "provenance.json"
+    provenance = object_in(file) if file.is_file() else {}
+    versions, seconds = (provenance.get(name, {}) for name in ("versions", "seconds"))
+    by_name = isinstance(versions, dict) and isinstance(seconds, dict)
+    if not by_name or not all(isinstance(spent, int | float) for spent in seconds.values()):
+        raise GroundscopeError(f"{file} does not say how a study was run. Delete it, or run the study again.")
+    return provenance
 
 
 def card_of(run: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from groundscope.report.style import Mark, StepAxis
+from groundscope.report.style import Mark, StepAxis, thinned
 
 COLUMN, PAGE = 3.35, 6.9
 """Widths in inches: one column of a paper, and both."""
@@ -121,9 +121,3 @@ def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
 def _columns(axes: Axes) -> int:
     place = axes.get_subplotspec()
     return place.get_gridspec().ncols if place else 1
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """Return at most about ``most`` places of ``count``, the first and the last among them."""
-    stride = -(-count // most)
-    return sorted({*range(0, count, stride), count - 1} - ({count - 2} if stride > 1 else set()))

@@ -26,11 +26,10 @@ from groundscope.report.paper.canvas import (
     panels,
     paper_style,
     step_scale,
-    thinned,
 )
 from groundscope.report.run import Run
 from groundscope.report.seeds import at_the_end, different_courses
-from groundscope.report.style import COLOURS, GREY, StepAxis, step_axis
+from groundscope.report.style import COLOURS, GREY, StepAxis, step_axis, thinned
 from groundscope.report.table_text import stars
 
 DASHES = (0, (4, 2))
