@@ -137,3 +137,11 @@ def test_two_layers_have_no_middle():
     (row,) = of(lens_conclusions(lens((0.1, 0.2))), "middle_layers_add_most")
     assert row["holds"] is None
     assert "no middle" in row["note"]
+
+
+def test_one_word_is_not_tested():
+    of_one = lens((0.1, 0.6, 0.5, 0.1)).filter(word=WORDS[0])
+    (row,) = of(lens_conclusions(of_one), "middle_layers_add_most")
+    assert row["estimate"] is None
+    assert row["holds"] is None
+    assert row["note"] == "one word is too few to be tested"

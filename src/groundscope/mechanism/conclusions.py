@@ -113,6 +113,9 @@ def lens_conclusions(lens: pl.DataFrame, *, confidence: float = 0.95, seed: int 
         if middle.all() or not middle.any():
             rows.append(_NO_ROW | claim | {"note": f"{len(centre)} layers have no middle and ends"})
             continue
+        if len(words) < 2:
+            rows.append(_NO_ROW | claim | {"note": "one word is too few to be tested"})
+            continue
         difference = added[..., middle].mean(axis=-1) - added[..., ~middle].mean(axis=-1)
         rows.append(_NO_ROW | claim | _difference(difference, confidence, seed))
     return _judged(rows, LENS_CONCLUSIONS)
