@@ -18,6 +18,7 @@ from groundscope.tables import TableSchema, write_table
 STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 WORDS = ("dog", "ball", "shoe", "milk", "tree", "book", "nose", "hat")
 SEEDS = (42, 142)
+CARD = {"vocabulary_size": 80_731}
 STEPS = (0, 50, 250, 500, 750, 1000)
 
 Planted = Callable[..., Path]
@@ -150,6 +151,7 @@ def planted() -> Planted:
         study = experiment("transformer-12", STUDIES).study().model_dump(mode="json")
         study["training"]["steps"], study["statistics"]["resamples"] = steps * times, 200
         write_json(folder / "resolved.json", study)
+        write_json(folder / "corpus" / "card.json", CARD)
         return folder
 
     return write

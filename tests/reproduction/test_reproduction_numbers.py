@@ -8,13 +8,14 @@ import pytest
 
 from groundscope.behaviour.conclusions import CONCLUSIONS
 from groundscope.behaviour.measure import GAIN
+from groundscope.files import read_json, write_json
+from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.comparison import compare
-from groundscope.reproduction.experiments import experiment, run_folder
+from groundscope.reproduction.experiments import run_folder
 from groundscope.reproduction.measured import Answer, answer
 from groundscope.reproduction.published import Direction, Point, Quantity, paper
 from groundscope.reproduction.results import Measured, Results
-from groundscope.reproduction.settings import are_the_papers
 from groundscope.reproduction.verdicts import Verdict, same_size, verdicts
 from groundscope.tables import read_table, write_table
 
@@ -86,6 +87,34 @@ def test_saliency_and_doses(results: Results):
     assert "3 doses" in lost.note
 
 
+def test_saliency_rose_between_two_checkpoints(tmp_path: Path, planted):
+    """Seeds that agree on a coarse grid do not agree on the step: before the first value nobody looked."""
+    folder = planted(tmp_path / "run")
+    quantity = QUANTITIES["saliency-onset"].model_copy(update={"low": 100, "high": 500})  # of 1,000 steps
+    reached = {}
+    for kept in ((0, 50, 250, 500, 750, 1000), (50, 500, 1000)):
+        whole = read_table(planted(folder) / "tables/saliency_layers.parquet", SALIENCY_LAYERS)
+        coarse = whole.filter(pl.col("step").is_in(kept))
+        write_table(folder / "tables/saliency_layers.parquet", coarse, SALIENCY_LAYERS)
+        found = answer(Results(folder), quantity)
+        assert found.points[0]
+        reached[len(kept)] = (*found.points[0].reach, *verdicts(quantity, found, paper_size=False))
+    assert reached == {6: (250, 500, Verdict.DIRECTION), 3: (0, 500, Verdict.UNCLEAR)}
+
+
+def test_another_kind_of_lens_never_agrees_in_size(tmp_path: Path, planted):
+    folder = planted(run_folder(tmp_path, "paper", "transformer-12"), times=20)
+    kinds = {}
+    for kind in ("linear", "tuned"):
+        table = read_table(planted(folder, times=20) / "tables/lens.parquet", LENS).filter(lens=kind)
+        write_table(folder / "tables/lens.parquet", table, LENS)
+        (group,) = (group for group in compare(paper(), STUDIES, tmp_path, ("paper",)) if "lens" in group.title)
+        kinds[kind] = {row.ours[0].verdict for row in group.rows if row.ours[0]}
+    assert Verdict.SIZE in kinds["linear"]
+    assert Verdict.SIZE not in kinds["tuned"]
+    assert Verdict.DIRECTION in kinds["tuned"]
+
+
 def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, planted):
     half = Results(planted(tmp_path / "half", steps=2000))
     assert values(half, "transformer-gain") == [None]
@@ -97,6 +126,14 @@ def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, 
         Verdict.NOT_RUN
     ]
     assert Results(tmp_path / "nowhere").there is False
+
+
+def test_a_setting_that_this_version_does_not_have_is_passed_over(tmp_path: Path, planted):
+    folder = planted(tmp_path / "run")
+    settings = read_json(folder / "resolved.json")
+    settings["statistics"]["colour"] = "red"
+    write_json(folder / "resolved.json", settings)
+    assert None not in values(Results(folder), "gather-effect")
 
 
 def number(value: float, low: float | None, high: float | None) -> Measured:
@@ -292,50 +329,3 @@ def test_a_study_of_several_models_answers_for_the_one_asked_for(tmp_path: Path,
     (ahead,) = answer(Results(folder, "dino"), slower).points
     assert ahead
     assert ahead.value == pytest.approx(seeing.value / 2)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"corpus": {"chunks": {"min_frequency": 10}}},
-        {"corpus": {"chunks": {"length": 256}}},
-        {"corpus": {"chat": {"fold_case": True}}},
-        {"training": {"learning_rate": 1e-3}},
-        {"training": {"batch_size": 64}},
-        {"models": {"transformer-12": {"n_heads": 4}}},
-        {"models": {"transformer-12": {"training": {"steps": 1000}}}},
-    ],
-)
-def test_only_the_papers_own_settings_agree_in_size(change: dict):
-    """Another vocabulary has other surprisals, whatever the model's width and depth."""
-    study = experiment("transformer-12", STUDIES).study()
-    theirs = study.model_dump(mode="json")
-    assert are_the_papers(theirs, {}, study)
-    theirs["training"]["batch_size"] = 8  # the authors say 8 to 16
-    assert are_the_papers(theirs, {}, study)
-    merge(theirs, change)
-    assert not are_the_papers(theirs, {}, study)
-
-
-def test_a_corpus_built_before_is_known_by_its_card():
-    study = experiment("transformer-12", STUDIES).study()
-    run = study.model_dump(mode="json")
-    theirs = run["corpus"]
-    run["corpus"] = {"source": "built", "path": "corpora/childes"}
-    by_study = {"reader": "chat", "options": {"source": "chat", "chat": theirs["chat"]}}
-    by_command = {"reader": "chat", "options": theirs["chat"]}
-    for provenance in (by_study, by_command):
-        assert are_the_papers(run, {"options": theirs["chunks"], "provenance": provenance}, study)
-        assert not are_the_papers(run, {"options": theirs["chunks"] | {"length": 256}, "provenance": provenance}, study)
-        a_part = {"options": theirs["chunks"], "provenance": provenance, "vocabulary_size": 5_720}
-        assert not are_the_papers(run, a_part, study)
-        assert are_the_papers(run, a_part | {"vocabulary_size": 80_731}, study)
-    assert not are_the_papers(run, {}, study)
-
-
-def merge(tree: dict, change: dict) -> None:
-    for key, value in change.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            merge(tree[key], value)
-        else:
-            tree[key] = value

@@ -1,6 +1,7 @@
 """Our numbers for the published ones: one reader per kind of measure, from tables of a run to values at points."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ RISEN = 0.1
 """Saliency has begun to rise where it has gone this part of the way from its first to its highest value."""
 
 
+RESIDUAL = "residual lens"
+"""What is noted of a reading that is not by the authors' kind of lens."""
 RESAMPLES = 2000
 """Of words and seeds, for which layer lowers surprisal most."""
 
@@ -174,7 +177,7 @@ def _lens(results: Results, quantity: Quantity) -> Answer:
     table = _reading(results)
     if table is None:
         return _nothing(quantity)
-    note = "" if table["lens"][0] == "linear" else "residual lens"
+    note = _kind_noted(table)
     steps = [results.step_for(point.step, quantity.steps, table) for point in quantity.points]
     layers = [point.layer for point in quantity.points]
     if quantity.measure.kind == "lens_drop":  # from the layer before
@@ -213,7 +216,8 @@ def _largest_step(rows: pl.DataFrame, step: int | None) -> Measured | None:
     weights = TwoWayWeights.draw(len(lowered[0]), len(seeds), RESAMPLES, generator(0, "largest step of a lens"))
     resampled = weights.replicate([partial(np.dot, b=of_seed) for of_seed in lowered])
     low, high = percentile_interval(3.0 + resampled.draws.argmax(axis=1)[:, None])
-    note = f"by seed {', '.join(str(3 + of_seed.mean(axis=0).argmax()) for of_seed in lowered)}"
+    by_seed = f"by seed {', '.join(str(3 + of_seed.mean(axis=0).argmax()) for of_seed in lowered)}"
+    note = ", ".join(part for part in (_kind_noted(rows), by_seed) if part)
     return Measured(3.0 + int(resampled.estimate.argmax()), float(low[0]), float(high[0]), step, len(seeds), note)
 
 
@@ -227,19 +231,29 @@ def _reading(results: Results) -> pl.DataFrame | None:
     return table.filter(pl.col("lens") == kind, pl.col("condition") == "match") if kind else None
 
 
+def _kind_noted(reading: pl.DataFrame) -> str:
+    return "" if reading["lens"][0] == "linear" else RESIDUAL
+
+
 def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
+    """The step by which saliency has begun to rise; it did so since the checkpoint before, where the interval begins."""
     table = results.table(SALIENCY_LAYERS)
     if table is None or table["layer"].max() != 11 or not results.is_over(table):
         return _nothing(quantity)
     flow = table.filter(pl.col("layer").is_in(MIDDLE)).group_by("seed", "step").agg(pl.col("flow_nats").mean())
-    onsets = []
+    onsets, before = [], []
     for _, of_seed in flow.sort("seed", "step").group_by("seed", maintain_order=True):
-        values = of_seed["flow_nats"].to_numpy()
+        steps, values = of_seed["step"].to_list(), of_seed["flow_nats"].to_numpy()
         risen = values > values[0] + RISEN * (values.max() - values[0])
         if risen.any():
-            onsets.append(float(of_seed["step"][int(risen.argmax())]))
-    note = f"first checkpoint a {RISEN:.0%} of the way from the first value to the highest"
-    return Answer([over_seeds(onsets, None, note)])
+            at = int(risen.argmax())
+            onsets.append(float(steps[at]))
+            before.append(float(steps[at - 1]) if at > 1 else 0.0)  # nobody saw what came before the first value
+    note = f"first checkpoint {RISEN:.0%} of the way from the first value to the highest; may have begun since the last"
+    found, earliest = over_seeds(onsets, None, note), over_seeds(before, None)
+    if found is None or earliest is None or found.low is None or earliest.low is None:
+        return Answer([found])
+    return Answer([replace(found, low=max(0.0, min(found.low, earliest.low)))])
 
 
 def _dose(results: Results, quantity: Quantity) -> Answer:

@@ -2,7 +2,8 @@
 
 Steps, width and depth are not enough: surprisal depends on the vocabulary, and what is learnt in so many steps on rate,
 schedule and batch. So everything that the study file at the paper's size says of corpus, model and training has to be
-the same, and a vocabulary of CHILDES about as large as the authors'. Seeds, contexts and statistics are free.
+the same, how heads are found and removed too, and a vocabulary of CHILDES about as large as the authors'. Seeds,
+contexts and statistics are free.
 """
 
 from collections.abc import Mapping
@@ -34,16 +35,26 @@ def are_the_papers(resolved: Mapping[str, Any], card: Mapping[str, Any], study: 
         and _is_whole(card, study)
         and [_shape(model) for model in resolved["models"].values()] == list(map(_shape, theirs["models"].values()))
         and mine == asked
+        and _heads(resolved) in (None, _heads(theirs))
         and all(_training(resolved, model).get("batch_size") in BATCHES for model in resolved["models"].values())
     )
 
 
 def _is_whole(card: Mapping[str, Any], study: Study) -> bool:
-    """Whether the vocabulary is about the authors', where they tell theirs and the card tells ours."""
-    entries = card.get("vocabulary_size")
-    if entries is None or not isinstance(study.corpus, ChatSource):
+    """Whether the card tells of a vocabulary that is about the authors', where they tell theirs."""
+    if not isinstance(study.corpus, ChatSource):
         return True
-    return abs(entries / AUTHORS_VOCABULARY - 1) <= NEAR
+    entries = card.get("vocabulary_size")
+    return isinstance(entries, int) and abs(entries / AUTHORS_VOCABULARY - 1) <= NEAR
+
+
+def _heads(study: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What makes a head one of a role, and how heads are removed; None where the study does not look at heads."""
+    mechanism = study.get("mechanism")
+    if not mechanism:
+        return None
+    criterion = {key: value for key, value in mechanism.get("criterion", {}).items() if key != "sweep"}
+    return criterion | {"ablation": mechanism.get("causal", {}).get("ablation")}
 
 
 def _training(study: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:

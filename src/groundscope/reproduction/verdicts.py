@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from groundscope.reproduction.measured import NO_FALL, Answer
+from groundscope.reproduction.measured import NO_FALL, RESIDUAL, Answer
 from groundscope.reproduction.published import Direction, Grade, Point, Quantity
 from groundscope.reproduction.results import Measured
 
@@ -22,9 +22,10 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s corpus options, model and training (and a vocabulary of CHILDES "
-        "within a quarter of the authors’), and ours lies within 10 % "
-        "of the published number (25 % where that was read off a figure; the margin where the heading names one), or "
+        "the direction agrees, the run has the paper’s corpus options, model, training and criterion of heads (and a "
+        "vocabulary of CHILDES, by its corpus’ card, within a quarter of the authors’; of lenses, their kind), and "
+        "ours lies within 10 % of the published number (25 % where that was read off a figure; the margin where the "
+        "heading names one), or "
         "within twice as much and the published number in our interval"
     ),
     Verdict.DIRECTION: (
@@ -54,7 +55,8 @@ def verdicts(quantity: Quantity, answer: Answer, *, paper_size: bool) -> list[Ve
             found.append(_verdict(answer.tested) if answer.why_untested(position) else Verdict.NOT_RUN)
             continue
         direction = _direction(quantity, answer, measured)
-        agrees = direction is Verdict.DIRECTION and paper_size and same_size(point, measured, quantity)
+        comparable = paper_size and RESIDUAL not in measured.note
+        agrees = direction is Verdict.DIRECTION and comparable and same_size(point, measured, quantity)
         found.append(Verdict.SIZE if agrees else direction)
     return found
 
