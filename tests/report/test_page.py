@@ -171,7 +171,8 @@ def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, file: str) -> No
     "settings",
     [
         *('{"models": [1]}', '{"models": null}', '{"models": {"a": null}}', '{"corpus": "chat"}', '{"behaviour": 3}'),
-        '{"behaviour": {"kinds": 3}}',
+        *('{"behaviour": {"kinds": 3}}', '{"behaviour": {"kinds": [3]}}', '{"seeds": 3}', '{"seeds": [[42]]}'),
+        *('{"training": {"steps": "x"}}', '{"models": {"a": {"training": {"steps": null}}}}'),
         *('{"training": 3}', '{"models": {"a": {"training": 3}}}'),
         *('{"statistics": {"confidence": null}}', '{"mechanism": {"negligible_nats": "x"}}'),
     ],
@@ -182,7 +183,10 @@ def test_settings_whose_sections_are_none_are_named(tmp_path: Path, settings: st
         write_page(tmp_path)
 
 
-@pytest.mark.parametrize("said", ['{"seconds": 3}', '{"seconds": {"words": "x"}}', '{"versions": ["torch"]}'])
+@pytest.mark.parametrize(
+    "said",
+    ['{"seconds": 3}', '{"seconds": {"words": "x"}}', '{"versions": ["torch"]}', '{"machine": 3}', '{"commit": 3}'],
+)
 def test_a_provenance_of_another_kind_is_named(tmp_path: Path, said: str) -> None:
     (tmp_path / "provenance.json").write_text(said)
     with pytest.raises(GroundscopeError, match=r"provenance\.json does not say how a study was run"):

@@ -12,7 +12,7 @@ from groundscope.report.reproduction import _ours, write_reproduction
 from groundscope.reproduction.comparison import Found
 from groundscope.reproduction.experiments import run_folder
 from groundscope.reproduction.listing import hours
-from groundscope.reproduction.origin import origin
+from groundscope.reproduction.origin import FACTS, origin
 from groundscope.reproduction.published import paper
 from groundscope.reproduction.results import Measured
 from groundscope.reproduction.verdicts import Verdict
@@ -124,6 +124,16 @@ def test_models_are_told_as_they_were_trained_and_not_as_the_heading_has_them(tm
     found = origin(run)
     assert found is not None
     assert found.models == "narrow, 4 layers of width 128, 300 steps of 16"
+
+
+def test_a_card_of_another_version_hides_nothing_else(tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    card = dict.fromkeys(FACTS, "some") | {"content_hash": 3}
+    write_json(run / "corpus" / "card.json", card)
+    found = origin(run)
+    assert found is not None
+    assert found.corpus == ""
+    assert found.hashes.startswith("settings ")
 
 
 @pytest.mark.parametrize(

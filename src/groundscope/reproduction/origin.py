@@ -47,7 +47,7 @@ def origin(run: Path) -> Origin | None:
         models="; ".join(_models(resolved)),
         corpus=_corpus(card),
         made_by=_made_by(provenance),
-        hashes=", ".join(f"{what} {digest[:16]}" for what, digest in hashes.items() if digest),
+        hashes=", ".join(f"{what} {digest[:16]}" for what, digest in hashes.items() if isinstance(digest, str)),
     )
 
 
@@ -64,11 +64,13 @@ def _models(resolved: Mapping[str, Any]) -> Iterator[str]:
 def _corpus(card: Mapping[str, Any]) -> str:
     if not FACTS.issubset(card):
         return ""
-    return (
-        f"{card['files']:,} files, {card['utterances']:,} utterances, {card['chunks']:,} chunks of "
-        f"{card['chunk_length']} tokens, vocabulary of {card['vocabulary_size']:,}; {card['share_env'] or 0:.0%} of "
-        f"the chunks hold a scene word, {card['share_cooccurring'] or 0:.0%} some form in both"
-    )
+    with suppress(TypeError, ValueError):  # a card of another version
+        return (
+            f"{card['files']:,} files, {card['utterances']:,} utterances, {card['chunks']:,} chunks of "
+            f"{card['chunk_length']} tokens, vocabulary of {card['vocabulary_size']:,}; {card['share_env'] or 0:.0%} "
+            f"of the chunks hold a scene word, {card['share_cooccurring'] or 0:.0%} some form in both"
+        )
+    return ""
 
 
 def _made_by(provenance: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from groundscope.errors import TableError
 from groundscope.reproduction.run_files import card_of, resolved_of
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
+from groundscope.study.config import StatisticsOptions
 from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
 
@@ -132,7 +133,9 @@ class Results:
 
     @property
     def _statistics(self) -> dict[str, Any]:
-        return self.resolved.get("statistics", {})
+        """What the run's conclusions on behaviour were weighed with, as far as this version has such a setting."""
+        told = self.resolved.get("statistics", {})
+        return {key: value for key, value in told.items() if key in StatisticsOptions.model_fields}
 
 
 def _check_columns(path: Path, schema: TableSchema) -> None:

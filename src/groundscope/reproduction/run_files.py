@@ -11,7 +11,7 @@ from groundscope.files import read_json
 SECTIONS = ("corpus", "models", "training", "behaviour", "mechanism", "lens", "statistics")
 LEFT_OUT = ("mechanism", "lens")
 """The sections that a study may do without; the settings hold null for them."""
-NUMBERS = (("statistics", "confidence"), ("mechanism", "negligible_nats"))
+NUMBERS = (("training", "steps"), ("statistics", "confidence"), ("mechanism", "negligible_nats"))
 """The settings that a page counts with, where its run names them."""
 KINDS = ("behaviour", "kinds")
 """The setting that says by its first which words conclusions are about."""
@@ -32,12 +32,17 @@ def settings_of(run: Path) -> dict[str, Any]:
     if not all(isinstance(model, dict) and isinstance(model.get("training", {}), dict) for model in models):
         raise _no_settings(file)
     numbers = [sections[section][name] for section, name in NUMBERS if name in sections.get(section, {})]
+    numbers += [model["training"]["steps"] for model in models if "steps" in model.get("training", {})]
     if not all(isinstance(number, int | float) for number in numbers):
         raise _no_settings(file)
     section, name = KINDS
-    if not isinstance(sections.get(section, {}).get(name, []), list):
+    if not _list_of(str, sections.get(section, {}).get(name, [])) or not _list_of(int, settings.get("seeds", [])):
         raise _no_settings(file)
     return settings
+
+
+def _list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
 
 
 def resolved_of(run: Path) -> dict[str, Any]:
@@ -58,13 +63,13 @@ def _no_settings(file: Path) -> GroundscopeError:
 def provenance_of(run: Path) -> dict[str, Any]:
     """Return how ``run`` came to be; empty where it does not say.
 
-    Raises GroundscopeError for a file whose versions or seconds are no lists by name.
+    Raises GroundscopeError for a file whose versions, machine or seconds are no lists by name.
     """
     file = run / "provenance.json"
     provenance = object_in(file) if file.is_file() else {}
-    versions, seconds = (provenance.get(name, {}) for name in ("versions", "seconds"))
-    by_name = isinstance(versions, dict) and isinstance(seconds, dict)
-    if not by_name or not all(isinstance(spent, int | float) for spent in seconds.values()):
+    by_name = all(isinstance(provenance.get(name, {}), dict) for name in ("versions", "machine", "seconds"))
+    told = by_name and isinstance(provenance.get("commit", ""), str)
+    if not told or not all(isinstance(spent, int | float) for spent in provenance.get("seconds", {}).values()):
         raise GroundscopeError(f"{file} does not say how a study was run. Delete it, or run the study again.")
     return provenance
 
