@@ -236,7 +236,7 @@ def _kind_noted(reading: pl.DataFrame) -> str:
 
 
 def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
-    """The step by which saliency has begun to rise; it did so since the checkpoint before, where the interval begins."""
+    """The step by which saliency has begun to rise; it did so after the checkpoint where its interval begins."""
     table = results.table(SALIENCY_LAYERS)
     if table is None or table["layer"].max() != 11 or not results.is_over(table):
         return _nothing(quantity)
