@@ -78,6 +78,7 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
         ("resolved.json", '{"corpus": {"source": "chat"}}', "resolved.json does not hold the settings of a study"),
         ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
         ("corpus/card.json", '{"a": 1}', "agrees in direction"),
+        ("corpus/card.json", '{"provenance": [1]}', "card.json does not say how a corpus was built"),
         ("provenance.json", "[]", "agrees in direction"),
     ],
 )

@@ -75,9 +75,16 @@ def provenance_of(run: Path) -> dict[str, Any]:
 
 
 def card_of(run: Path) -> dict[str, Any]:
-    """Return the card of the corpus of ``run``; empty where it does not hold it."""
-    card = run / "corpus" / CARD
-    return object_in(card) if card.is_file() else {}
+    """Return the card of the corpus of ``run``; empty where it does not hold it.
+
+    Raises GroundscopeError for a file that says otherwise than by name how the corpus was read.
+    """
+    file = run / "corpus" / CARD
+    card = object_in(file) if file.is_file() else {}
+    provenance = card.get("provenance", {})
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("options", {}), dict):
+        raise GroundscopeError(f"{file} does not say how a corpus was built. Delete it, or run the study again.")
+    return card
 
 
 def object_in(file: Path) -> dict[str, Any]:
