@@ -166,7 +166,7 @@ def reproduce(
         rows = listing.listed(paper(), studies, runs, scale)
         typer.echo("\n".join(listing.lines(rows, scale, recorded_rate(runs) or measured_rate())))
         return
-    if name:
+    if name is not None:
         from groundscope.report.page import write_page
         from groundscope.reproduction.run import run_experiment
         from groundscope.study.executors import here
