@@ -1,7 +1,7 @@
 """Where a run's numbers come from: command, models, corpus, versions and hashes, as far as its folder says."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +36,10 @@ def origin(run: Path) -> Origin | None:
         return None
     provenance = _said(provenance_of, run)
     resolved, card = _said(resolved_of, run), _said(card_of, run)
-    contents = hashlib.sha256("".join(f"{table.name} {sha256_file(table)}\n" for table in tables).encode()).hexdigest()
     hashes = {
         "corpus": card.get("content_hash"),
         "settings": sha256_json(resolved) if resolved else None,
-        "tables": contents,
+        "tables": _contents(tables),
     }
     return Origin(
         command=str(provenance.get("command", "")),
@@ -49,6 +48,15 @@ def origin(run: Path) -> Origin | None:
         made_by=_made_by(provenance),
         hashes=", ".join(f"{what} {digest[:16]}" for what, digest in hashes.items() if isinstance(digest, str)),
     )
+
+
+def _contents(tables: Sequence[Path]) -> str | None:
+    """Hash what the tables hold; None where one cannot be read, which the numbers that need it say."""
+    try:
+        told = "".join(f"{table.name} {sha256_file(table)}\n" for table in tables)
+    except OSError:  # a folder of that name, a link to nowhere, no permission
+        return None
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _models(resolved: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,10 @@ SLACK, NEAR = 0.05, 1 / 3
 """A checkpoint answers for a published one that is no further off than these shares of the training and of the step."""
 
 
+ALONE = "over words alone"
+"""What is noted of an interval that says nothing of seeds, since there is one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """One of our numbers: estimate and interval (both None: none can be had), checkpoint, and what it is made of."""
@@ -78,13 +82,15 @@ class Results:
     def table(self, schema: TableSchema) -> pl.DataFrame | None:
         """Read a table, of one model: the first of the study file of those whose names end as asked.
 
-        Raises TableError for a table that cannot be read or has not the columns of this version.
+        Raises TableError for a table that cannot be read, has not the columns of this version, or holds a row twice.
         """
         path = self.folder / "tables" / f"{schema.name}.parquet"
         if not path.is_file():
             return None
         _check_columns(path, schema)
-        table = read_table(path, schema).filter(pl.col("arch").str.ends_with(self.model))
+        table = read_table(path, schema)
+        _check_rows(path, table)
+        table = table.filter(pl.col("arch").str.ends_with(self.model))
         found = table["arch"].unique(maintain_order=True).to_list()
         first = next((name for name in self.resolved.get("models", {}) if name in found), next(iter(found), None))
         return None if table.is_empty() else table.filter(arch=first)
@@ -112,13 +118,18 @@ class Results:
         """Return the checkpoint of ``table`` at the same part of training as the authors' step; None: the last.
 
         Only steps that all seeds have count. Where none is near (`SLACK`, `NEAR`), the run has not come so far: None.
+        Raises TableError where the run does not say how long it was to be: any checkpoint could be its last.
         """
+        if self.steps is None:
+            raise TableError(
+                f"{self.folder} has tables, but no resolved.json that says for how many steps it was trained, so that "
+                "nobody knows of what part of training they are. Put that file back, or run the experiment again."
+            )
         seeds = table["seed"].n_unique() if "seed" in table.columns else 1
         common = table.group_by("step").agg(_seeds(table)).filter(pl.col("n") == seeds)["step"].sort().to_list()
-        whole = self.steps or max(common, default=0)
-        wanted = whole if published is None else whole * published / authors_steps
+        wanted = self.steps if published is None else self.steps * published / authors_steps
         nearest = min(common, key=lambda step: abs(step - wanted), default=None)
-        return None if nearest is None or abs(nearest - wanted) > min(SLACK * whole, NEAR * wanted) else nearest
+        return None if nearest is None or abs(nearest - wanted) > min(SLACK * self.steps, NEAR * wanted) else nearest
 
     def is_over(self, table: pl.DataFrame) -> bool:
         """Whether ``table`` reaches the end of training: what is said of a whole course is not said before."""
@@ -147,6 +158,15 @@ def _check_columns(path: Path, schema: TableSchema) -> None:
         )
 
 
+def _check_rows(path: Path, table: pl.DataFrame) -> None:
+    """Refuse a table that was put together by hand: what stands in it twice would count twice."""
+    identity = [name for name in ("arch", "seed") if name in table.columns]
+    nameless = any(table[name].has_nulls() for name in identity)
+    if nameless or table.is_duplicated().any():
+        held = "rows of no model or seed" if nameless else "the same row twice"
+        raise TableError(f"{path} holds {held}. Run the experiment again; what is finished is not trained again.")
+
+
 def _seeds(table: pl.DataFrame) -> pl.Expr:
     return (pl.col("seed").n_unique() if "seed" in table.columns else pl.lit(1)).alias("n")
 
@@ -163,6 +183,7 @@ def over_words_and_seeds(rows: pl.DataFrame, column: str, step: int | None, note
         low, high = float(found.low), float(found.high)
     elif values.shape[0] > 1:
         low, high = (float(bound[0]) for bound in t_interval(values))
+        note = ", ".join(part for part in (note, ALONE) if part)
     return Measured(float(values.mean()), low, high, step, values.shape[1], note)
 
 

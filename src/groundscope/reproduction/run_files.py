@@ -1,6 +1,7 @@
 """What a run's folder says of itself: its settings and its corpus, checked to be of the kind that they should be."""
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from groundscope.files import read_json
 SECTIONS = ("corpus", "models", "training", "behaviour", "mechanism", "lens", "statistics")
 LEFT_OUT = ("mechanism", "lens")
 """The sections that a study may do without; the settings hold null for them."""
-NUMBERS = (("training", "steps"), ("statistics", "confidence"), ("mechanism", "negligible_nats"))
-"""The settings that a page counts with, where its run names them."""
+NUMBERS = (
+    ("training", "steps"),
+    ("statistics", "confidence"),
+    ("statistics", "resamples"),
+    ("mechanism", "negligible_nats"),
+)
+"""The settings that a page counts with, where its run names them; all of them are above zero."""
 KINDS = ("behaviour", "kinds")
 """The setting that says by its first which words conclusions are about."""
 
@@ -33,7 +39,7 @@ def settings_of(run: Path) -> dict[str, Any]:
         raise _no_settings(file)
     numbers = [sections[section][name] for section, name in NUMBERS if name in sections.get(section, {})]
     numbers += [model["training"]["steps"] for model in models if "steps" in model.get("training", {})]
-    if not all(isinstance(number, int | float) for number in numbers):
+    if not all(isinstance(number, int | float) and 0 < number < inf for number in numbers):
         raise _no_settings(file)
     section, name = KINDS
     if not _list_of(str, sections.get(section, {}).get(name, [])) or not _list_of(int, settings.get("seeds", [])):
@@ -89,7 +95,10 @@ def card_of(run: Path) -> dict[str, Any]:
 
 def object_in(file: Path) -> dict[str, Any]:
     """Read a JSON object; raises GroundscopeError for anything else."""
-    found = read_json(file)
+    try:
+        found = read_json(file)
+    except RecursionError:  # thousands of brackets
+        found = None
     if not isinstance(found, Mapping):
         raise GroundscopeError(f"{file} should hold a JSON object. Delete it and run again.")
     return dict(found)
