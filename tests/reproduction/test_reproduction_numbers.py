@@ -102,6 +102,19 @@ def test_saliency_rose_between_two_checkpoints(tmp_path: Path, planted):
     assert reached == {6: (250, 500, Verdict.DIRECTION), 3: (0, 500, Verdict.UNCLEAR)}
 
 
+def test_saliency_that_does_not_rise_on_each_seed_has_no_onset(tmp_path: Path, planted):
+    folder = planted(tmp_path / "run")
+    quantity = QUANTITIES["saliency-onset"].model_copy(update={"low": 100, "high": 500})
+    table = read_table(folder / "tables/saliency_layers.parquet", SALIENCY_LAYERS)
+    third = table.filter(seed=42).with_columns(pl.lit(1042, pl.Int64).alias("seed"), pl.lit(1.0).alias("flow_nats"))
+    for level, rising in ((third, 2), (third.with_columns(pl.lit(42, pl.Int64).alias("seed")), 0)):
+        rows = pl.concat([table, level]) if rising else level
+        write_table(folder / "tables/saliency_layers.parquet", rows, SALIENCY_LAYERS)
+        found = answer(Results(folder), quantity)
+        assert verdicts(quantity, found, paper_size=False) == [Verdict.UNCLEAR]
+        assert f"on {rising} of {rows['seed'].n_unique()} seeds" in found.why_untested(0)
+
+
 def test_another_kind_of_lens_never_agrees_in_size(tmp_path: Path, planted):
     folder = planted(run_folder(tmp_path, "paper", "transformer-12"), times=20)
     kinds = {}
@@ -125,7 +138,41 @@ def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, 
     assert verdicts(QUANTITIES["transformer-gain"], answer(half, QUANTITIES["transformer-gain"]), paper_size=True) == [
         Verdict.NOT_RUN
     ]
+    for key in ("causal-count", "causal-original", "causal-intervention"):  # how far they go until the end nobody knows
+        found = verdicts(QUANTITIES[key], answer(half, QUANTITIES[key]), paper_size=True)
+        assert set(found) <= {Verdict.UNCLEAR, Verdict.NOT_RUN}, key
     assert Results(tmp_path / "nowhere").there is False
+
+
+def test_a_run_that_does_not_say_how_long_it_was_answers_for_nothing(tmp_path: Path, planted):
+    """Any checkpoint could be its last, and a range of steps means nothing."""
+    planted(run_folder(tmp_path, "small", "transformer-12"))
+    settings = run_folder(tmp_path, "small", "transformer-12") / "resolved.json"
+    for content in (None, "{}"):
+        settings.unlink() if content is None else settings.write_text(content, encoding="utf-8")
+        groups = compare(paper(), STUDIES, tmp_path, ("small",))
+        found = [row.ours[0] for group in groups for row in group.rows if row.experiment == "transformer-12"]
+        assert {one.verdict for one in found if one} == {Verdict.NOT_RUN}
+        assert all("no resolved.json that says for how many steps" in one.problem for one in found if one)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("causal_words", lambda table: pl.concat([table, table]), "holds the same row twice"),
+        ("causal", lambda table: pl.concat([table, table.head(1)]), "holds the same row twice"),
+        ("lens", lambda table: table.with_columns(pl.lit(None, pl.Int64).alias("seed")), "rows of no model or seed"),
+    ],
+)
+def test_a_table_that_was_put_together_by_hand_is_told(name: str, change, said: str, tmp_path: Path, planted):
+    file = planted(run_folder(tmp_path, "small", "transformer-12")) / "tables" / f"{name}.parquet"
+    changed = change(pl.read_parquet(file))
+    file.unlink()
+    changed.write_parquet(file)
+    groups = compare(paper(), STUDIES, tmp_path, ("small",))
+    found = [row.ours[0] for group in groups for row in group.rows if row.experiment == "transformer-12"]
+    assert any(said in one.problem and one.verdict is Verdict.NOT_RUN for one in found if one)
+    assert any(one.verdict is Verdict.DIRECTION for one in found if one)  # what other tables say
 
 
 def test_a_setting_that_this_version_does_not_have_is_passed_over(tmp_path: Path, planted):
@@ -152,7 +199,8 @@ def test_verdicts_follow_from_intervals():
     assert judged(Direction.FALLS, *near) == [Verdict.SIZE] * 3
     assert judged(Direction.FALLS, *far) == [Verdict.DIRECTION] * 3
     assert judged(Direction.RISES, *near) == [Verdict.DIFFERS] * 3
-    assert judged(Direction.FALLS, near[0], near[1], None) == [Verdict.SIZE, Verdict.SIZE, Verdict.NOT_RUN]
+    assert judged(Direction.FALLS, near[0], near[1], None) == [Verdict.UNCLEAR, Verdict.UNCLEAR, Verdict.NOT_RUN]
+    assert judged(Direction.FALLS, near[0], None, near[2]) == [Verdict.SIZE, Verdict.NOT_RUN, Verdict.SIZE]
     assert judged(Direction.FALLS, near[0], None, None)[0] is Verdict.UNCLEAR  # one value does not fall
     overlapping = [(6.4, 5.0, 7.8), (5.3, 4, 6), (4.8, 4.0, 5.6)]
     assert judged(Direction.FALLS, *overlapping) == [Verdict.UNCLEAR] * 3
@@ -244,6 +292,9 @@ def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted):
     assert values(one, "lens-largest-step") == [None] * 3
     (gain,) = verdicts(QUANTITIES["transformer-gain"], answer(one, QUANTITIES["transformer-gain"]), paper_size=True)
     assert gain is Verdict.SIZE  # an interval over words
+    (found,) = answer(one, QUANTITIES["transformer-gain"]).points
+    assert found
+    assert found.note == "over words alone"
 
 
 def test_the_layer_of_the_largest_step_has_an_interval_over_words_and_seeds(tmp_path: Path, planted):

@@ -52,10 +52,11 @@ def test_the_command_lists_and_refuses(capsys: pytest.CaptureFixture[str], tmp_p
         main(["reproduce", "--studies", str(STUDIES), "--runs", str(tmp_path), "--scale", "small"])
     assert not done.value.code
     assert "transformer-18" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as refused:
-        main(["reproduce", "transformer", "--studies", str(STUDIES), "--runs", str(tmp_path)])
-    assert refused.value.code == 2
-    assert "Did you mean 'transformer-" in capsys.readouterr().err
+    for name, said in (("transformer", "Did you mean 'transformer-"), ("", "There is no experiment ''")):
+        with pytest.raises(SystemExit) as refused:
+            main(["reproduce", name, "--studies", str(STUDIES), "--runs", str(tmp_path)])
+        assert refused.value.code == 2
+        assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -76,6 +77,9 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
         ("resolved.json", '{"models": 3}', "resolved.json does not hold the settings of a study"),
         ("resolved.json", '{"models": {"transformer-12": {}}}', "resolved.json does not hold the settings of a study"),
         ("resolved.json", '{"corpus": {"source": "chat"}}', "resolved.json does not hold the settings of a study"),
+        ("resolved.json", "[" * 100_000, "resolved.json should hold a JSON object"),
+        ("resolved.json", '{"training": {"steps": 0}}', "resolved.json does not hold the settings of a study"),
+        ("resolved.json", '{"training": {"steps": 1e999}}', "resolved.json does not hold the settings of a study"),
         ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
         ("corpus/card.json", '{"a": 1}', "agrees in direction"),
         ("corpus/card.json", '{"provenance": [1]}', "card.json does not say how a corpus was built"),
@@ -87,6 +91,17 @@ def test_files_that_hold_something_else_are_told(name: str, content: str, said: 
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).write_text(content, encoding="utf-8")
     assert said in write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("spoil", [Path.mkdir, lambda file: file.symlink_to(file.parent / "nowhere")])
+def test_a_table_that_is_no_file_does_not_end_the_page(spoil, tmp_path: Path, planted):
+    run = planted(run_folder(tmp_path, "small", "transformer-12"))
+    (run / "tables" / "lens.parquet").unlink()
+    spoil(run / "tables" / "lens.parquet")
+    assert "agrees in direction" in write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text("utf-8")
+    found = origin(run)
+    assert found is not None
+    assert "tables" not in found.hashes
 
 
 def test_a_table_of_another_version_is_told_by_what_it_lacks(tmp_path: Path, planted):

@@ -83,14 +83,12 @@ def _behaviour(results: Results, quantity: Quantity) -> Answer:
 
 
 def _series(frames: Sequence[pl.DataFrame], column: str, steps: Sequence[int | None], note: str = "") -> Answer:
-    """The mean of a column in each frame, and its change from the first frame that has any to the last."""
+    """The mean of a column in each frame, and its change from the first frame to the last where both have any."""
     points = [over_words_and_seeds(rows, column, step, note) for rows, step in zip(frames, steps, strict=True)]
-    known = [rows for rows, point in zip(frames, points, strict=True) if point]
-    if len(known) < 2:
+    if len(points) < 2 or not (points[0] and points[-1]):
         return Answer(points)
-    return Answer(
-        points, change=over_words_and_seeds(difference(known[0], known[-1], column, "word", "seed"), column, None)
-    )
+    change = difference(frames[0], frames[-1], column, "word", "seed")
+    return Answer(points, change=over_words_and_seeds(change, column, None))
 
 
 def _r_squared(results: Results, quantity: Quantity) -> Answer:
@@ -153,8 +151,7 @@ def _causal(results: Results, quantity: Quantity) -> Answer:
     by_seed = by_seed.drop_nulls(column).with_columns(pl.col(column) + (column == "mean_layer"))  # layers from 1
     frames = [by_seed.filter(pl.col("step").eq_missing(step)) for step in steps]
     found = [over_seeds(rows[column].to_list(), step) for rows, step in zip(frames, steps, strict=True)]
-    known = [rows for rows in frames if len(rows)]
-    change = difference(known[0], known[-1], column, "seed")[column].to_list() if len(known) > 1 else []
+    change = difference(frames[0], frames[-1], column, "seed")[column].to_list() if len(frames) > 1 else []
     return Answer(found, change=over_seeds(change, None))
 
 
@@ -249,6 +246,8 @@ def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
             at = int(risen.argmax())
             onsets.append(float(steps[at]))
             before.append(float(steps[at - 1]) if at > 1 else 0.0)  # nobody saw what came before the first value
+    if len(onsets) < (seeds := flow["seed"].n_unique()):  # a mean of the others would say that all of them rise
+        return Answer([None], untested=(f"it rises above its first value on {len(onsets)} of {seeds} seeds",))
     note = f"first checkpoint {RISEN:.0%} of the way from the first value to the highest; may have begun since the last"
     found, earliest = over_seeds(onsets, None, note), over_seeds(before, None)
     if found is None or earliest is None or found.low is None or earliest.low is None:

@@ -2,8 +2,8 @@
 
 Steps, width and depth are not enough: surprisal depends on the vocabulary, and what is learnt in so many steps on rate,
 schedule and batch. So everything that the study file at the paper's size says of corpus, model and training has to be
-the same, how heads are found and removed too, and a vocabulary of CHILDES about as large as the authors'. Seeds,
-contexts and statistics are free.
+the same, which words are measured and against which others too, how heads are found and removed, and a vocabulary of
+CHILDES about as large as the authors'. Seeds, contexts and statistics are free.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,8 @@ BATCHES = range(8, 17)
 """Batch sizes that the authors may have used."""
 NEAR = 0.25
 """How far from the authors', as a share of it, a vocabulary of CHILDES may lie: a part of the corpus is not theirs."""
+WORDS = ("words", "minimum", "at_most", "mismatch")
+"""Settings of behaviour that say which words are measured, and against which others."""
 SECTIONS = {"chat": "chat", "visdial": "dialogue", "jsonl": "jsonl"}
 """The section of a source that `groundscope corpus` writes down by itself."""
 
@@ -35,6 +37,7 @@ def are_the_papers(resolved: Mapping[str, Any], card: Mapping[str, Any], study: 
         and _is_whole(card, study)
         and [_shape(model) for model in resolved["models"].values()] == list(map(_shape, theirs["models"].values()))
         and mine == asked
+        and _words(resolved) == _words(theirs)
         and _heads(resolved) in (None, _heads(theirs))
         and all(_training(resolved, model).get("batch_size") in BATCHES for model in resolved["models"].values())
     )
@@ -46,6 +49,12 @@ def _is_whole(card: Mapping[str, Any], study: Study) -> bool:
         return True
     entries = card.get("vocabulary_size")
     return isinstance(entries, int) and abs(entries / AUTHORS_VOCABULARY - 1) <= NEAR
+
+
+def _words(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Which words conclusions are about: those of the first kind."""
+    behaviour = study.get("behaviour", {})
+    return {"kind": behaviour.get("kinds", [])[:1]} | {key: behaviour.get(key) for key in WORDS}
 
 
 def _heads(study: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -22,22 +22,24 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s corpus options, model, training and criterion of heads (and a "
-        "vocabulary of CHILDES, by its corpus’ card, within a quarter of the authors’; of lenses, their kind), and "
-        "ours lies within 10 % of the published number (25 % where that was read off a figure; the margin where the "
-        "heading names one), or "
-        "within twice as much and the published number in our interval"
+        "the direction agrees, the run has the paper’s corpus options, model, training, words and criterion of heads "
+        "(and a vocabulary of CHILDES, by its corpus’ card, within a quarter of the authors’; of lenses, their kind), "
+        "and ours lies within 10 % of the published number (25 % where that was read off a figure; the margin where "
+        "the heading names one), or within twice as much and the published number in our interval"
     ),
     Verdict.DIRECTION: (
         "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
-        "number to the last whose interval excludes zero (paired by word and seed; of R², intervals that do not "
-        "overlap, and no fall after a rise that its test finds), or the test named. That R² rises, then falls is one "
-        "test of the run’s own course, wherever its peak lies. No effect is one verdict on all "
-        "checkpoints of the table: at each of them the change is shown to be smaller than negligible (all must be, so "
-        "that checkpoints need no correction; p is after Holm over the two kinds of control heads). A run at reduced "
-        "size is never said to agree in size"
+        "number to the last, once there are both, whose interval excludes zero (paired by word and seed; of R², "
+        "intervals that do not overlap, and no fall after a rise that its test finds), or the test named. That R² "
+        "rises, then falls is one test of the run’s own course, wherever its peak lies. No effect is one verdict on "
+        "all checkpoints of the table: at each of them the change is shown to be smaller than negligible (all must "
+        "be, so that checkpoints need no correction; p is after Holm over the two kinds of control heads). A run at "
+        "reduced size is never said to agree in size"
     ),
-    Verdict.UNCLEAR: "the interval allows both, there is none (one seed), or the test does not decide or lacks data",
+    Verdict.UNCLEAR: (
+        "the interval allows both, there is none (of one seed there is one where words are tested, over words alone), "
+        "or the test does not decide or lacks data"
+    ),
     Verdict.DIFFERS: (
         "the interval, or the test, speaks against what the paper says; against a fall of R²: the interval of what it "
         f"fell by since its peak ends below {NO_FALL}; against no effect: a change at any of the "
@@ -103,16 +105,17 @@ def _sign(measured: Measured, sign: int = 1) -> Verdict:
 
 
 def _change(answer: Answer, sign: int) -> Verdict:
-    """Whether the last value lies beyond the first: by their paired change, else by intervals that do not overlap."""
+    """Whether the last value lies beyond the first: by their paired change, else by intervals that do not overlap.
+
+    Undecided until both are there: what is said of a whole course waits for its end.
+    """
     if answer.change:
         return _sign(answer.change, sign)
-    known = [measured for measured in answer.points if measured and measured.low is not None]
-    if len(known) < 2:
+    first, last = answer.points[0], answer.points[-1]
+    if len(answer.points) < 2 or not (first and last) or first.low is None or last.low is None:
         return Verdict.UNCLEAR
-    (first_low, first_high), (last_low, last_high) = known[0].reach, known[-1].reach
-    return _sign(
-        Measured(known[-1].value - known[0].value, last_low - first_high, last_high - first_low, None, 1), sign
-    )
+    (first_low, first_high), (last_low, last_high) = first.reach, last.reach
+    return _sign(Measured(last.value - first.value, last_low - first_high, last_high - first_low, None, 1), sign)
 
 
 def _within(measured: Measured, quantity: Quantity) -> Verdict:
