@@ -146,16 +146,14 @@ def reproduce(
 ) -> None:
     """Reproduce the paper: list its experiments, run one, or write the page of published numbers beside ours."""
     from groundscope.reproduction import listing
-    from groundscope.reproduction.experiments import RUNS, experiment, run_folder
+    from groundscope.reproduction.experiments import check_runs, experiment, run_folder
     from groundscope.reproduction.published import paper
 
     if name is None and (overrides or out):
         raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
     if name is None and page and scale != "paper":
         raise StudyError("--scale is about one experiment or the list: a page has all scales, so leave it out.")
-    if name is None and runs != RUNS and not runs.is_dir():  # with a NAME it is made, and by default it may be absent
-        near = did_you_mean(runs.name, [folder.name for folder in runs.parent.glob("*/")])
-        raise StudyError(f"--runs {runs} is no folder.{near} Name the one that holds the runs.")
+    check_runs(runs, studies, name)
     if page:
         from groundscope.report.place import check_place
 

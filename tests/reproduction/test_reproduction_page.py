@@ -189,6 +189,27 @@ def test_runs_that_are_not_there_are_refused_and_nothing_is_written(
     assert [path.name for path in tmp_path.rglob("*")] == ["results"]
 
 
+@pytest.mark.parametrize("asked", [["--page", "page.html"], [], ["lstm-4", "--quiet"]])
+@pytest.mark.parametrize(("runs", "said"), [("paper-small", "Name the folder above it"), ("file", "is no folder")])
+def test_runs_of_one_scale_and_files_are_no_folder_of_runs(
+    asked: list[str],
+    runs: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+):
+    """Every experiment would be listed as not run, and one would be run into a folder where no page looks."""
+    monkeypatch.setattr("groundscope.reproduction.run.run_experiment", lambda *_: pytest.fail("it was run"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "paper-small" / "lstm-4").mkdir(parents=True)
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(SystemExit) as refused:
+        main(["reproduce", *asked, "--runs", runs, "--studies", str(STUDIES)])
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_page_that_cannot_be_written_is_refused_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):

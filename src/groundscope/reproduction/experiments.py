@@ -81,6 +81,20 @@ def run_folder(runs: Path, scale: str, name: str) -> Path:
     return runs / (PAPER if scale == PAPER else f"{PAPER}-{scale}") / name
 
 
+def check_runs(runs: Path, studies: Path, name: str | None) -> None:
+    """Raise StudyError for a folder of runs that is none, or that holds the runs of one scale instead of all.
+
+    With a ``name`` to run it may be made, and by default (`RUNS`) it may be absent.
+    """
+    if not runs.is_dir() and (runs.exists() or (name is None and runs != RUNS)):
+        near = did_you_mean(runs.name, [folder.name for folder in runs.parent.glob("*/")])
+        raise StudyError(f"--runs {runs} is no folder.{near} Name the one that holds the runs.")
+    of_one_scale = {run_folder(runs, scale, "").name for scale in scales(studies)}
+    here = runs.resolve()
+    if here.name in of_one_scale and any((here / known).is_dir() for known in experiments(studies)):
+        raise StudyError(f"--runs {runs} holds the runs of one scale. Name the folder above it, {here.parent}.")
+
+
 def _file(studies: Path, scale: str) -> Path:
     return studies / "scales" / f"{scale}.yaml"
 
