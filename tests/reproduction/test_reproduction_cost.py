@@ -34,10 +34,18 @@ def trained(folder: Path, **session: object) -> float:
     return flops(model, count_parameters(model), 64, STEPS)
 
 
+def test_operations_are_six_per_weight_and_those_of_attention_for_half_of_each_pair():
+    attends, scans = (preset(name, 500, d_model=32, n_layers=4) for name in ("transformer-4", "mamba2-4"))
+    positions = attends.n_positions * attends.d_model
+    tokens = 64 * STEPS.batch_size * STEPS.steps
+    assert flops(attends, positions + 1000, 64, STEPS) == (6 * 1000 + 4 * 6 * 64 * 32) * tokens
+    assert flops(scans, 1000, 64, STEPS) == 6 * 1000 * tokens
+
+
 def test_the_rate_is_that_of_all_trainings_together(tmp_path: Path):
     assert recorded_rate(tmp_path) is None
     done = trained(tmp_path / "paper-small" / "one" / "train" / "m" / "seed-1")
-    trained(tmp_path / "other" / "train" / "m" / "seed-1", last_step=50, seconds=40.0, threads=1)
+    trained(tmp_path / "other" / "train" / "m" / "seed-1", last_step=50, seconds=20.0, threads=1, processes=2)
     trained(tmp_path / "other" / "train" / "m" / "seed-2", device="cuda")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "speed.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Our side of published numbers, from planted tables whose answers are known; and the verdicts."""
+"""Our side of published numbers, from planted tables whose answers are known."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ import polars as pl
 import pytest
 
 from groundscope.behaviour.conclusions import CONCLUSIONS
+from groundscope.behaviour.dose import DOSE
 from groundscope.behaviour.measure import GAIN
 from groundscope.files import read_json, write_json
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.comparison import compare
-from groundscope.reproduction.experiments import run_folder
-from groundscope.reproduction.measured import Answer, answer
-from groundscope.reproduction.published import Direction, Point, Quantity, paper
+from groundscope.reproduction.experiments import experiment, run_folder
+from groundscope.reproduction.measured import answer
+from groundscope.reproduction.published import Point, paper
 from groundscope.reproduction.results import Measured, Results
 from groundscope.reproduction.verdicts import Verdict, same_size, verdicts
 from groundscope.tables import read_table, write_table
@@ -183,69 +184,6 @@ def test_a_setting_that_this_version_does_not_have_is_passed_over(tmp_path: Path
     assert None not in values(Results(folder), "gather-effect")
 
 
-def number(value: float, low: float | None, high: float | None) -> Measured:
-    return Measured(float(value), None if low is None else float(low), None if high is None else float(high), 1, 2)
-
-
-def judged(direction: Direction, *ours: tuple | None, tested=None, change=None, **changes) -> list[Verdict]:
-    base = QUANTITIES["causal-original"]  # 6.38, 5.30, 4.77, grade B
-    quantity: Quantity = base.model_copy(update={"direction": direction, **changes})
-    points = [None if one is None else number(*one) for one in ours]
-    return verdicts(quantity, Answer(points, tested, change), paper_size=True)
-
-
-def test_verdicts_follow_from_intervals():
-    near, far = [(6.4, 6.3, 6.5), (5.3, 5.2, 5.4), (4.8, 4.7, 4.9)], [(8.0, 7.9, 8.1), (7.5, 7.4, 7.6), (7.0, 6.9, 7.1)]
-    assert judged(Direction.FALLS, *near) == [Verdict.SIZE] * 3
-    assert judged(Direction.FALLS, *far) == [Verdict.DIRECTION] * 3
-    assert judged(Direction.RISES, *near) == [Verdict.DIFFERS] * 3
-    assert judged(Direction.FALLS, near[0], near[1], None) == [Verdict.UNCLEAR, Verdict.UNCLEAR, Verdict.NOT_RUN]
-    assert judged(Direction.FALLS, near[0], None, near[2]) == [Verdict.SIZE, Verdict.NOT_RUN, Verdict.SIZE]
-    assert judged(Direction.FALLS, near[0], None, None)[0] is Verdict.UNCLEAR  # one value does not fall
-    overlapping = [(6.4, 5.0, 7.8), (5.3, 4, 6), (4.8, 4.0, 5.6)]
-    assert judged(Direction.FALLS, *overlapping) == [Verdict.UNCLEAR] * 3
-    assert judged(Direction.POSITIVE, *overlapping) == [Verdict.SIZE] * 3
-    assert judged(Direction.POSITIVE, (0, 0, 0), (0, 0, 0), (0.1, -0.1, 0.3)) == [Verdict.UNCLEAR] * 3
-    assert judged(Direction.WITHIN, *near, low=4, high=7) == [Verdict.SIZE] * 3
-    for tested, verdict in ((True, Verdict.SIZE), (False, Verdict.DIFFERS), (None, Verdict.UNCLEAR)):
-        assert judged(Direction.NONE, *near, tested=tested) == [verdict] * 3
-
-
-def test_each_number_is_judged_by_itself_where_the_paper_says_something_of_each():
-    below, none, above = (-0.2, -0.3, -0.1), (0.1, -0.1, 0.3), (9.0, 8.0, 10.0)
-    assert judged(Direction.POSITIVE, below, none, above) == [Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.DIRECTION]
-    outside, across, inside = (6.4, 6.3, 6.5), (5.3, 4.9, 5.5), (4.0, 3.9, 4.1)
-    found = judged(Direction.WITHIN, outside, across, inside, low=3, high=5)
-    assert found == [Verdict.DIFFERS, Verdict.UNCLEAR, Verdict.DIRECTION]
-
-
-def test_a_number_without_an_interval_decides_nothing():
-    """One seed has no interval over seeds; that 4.76 is less than 6.38 is then no test."""
-    alone = [(6.38, None, None), (5.3, None, None), (4.77, None, None)]
-    for direction in (Direction.FALLS, Direction.RISES, Direction.POSITIVE):
-        assert judged(direction, *alone) == [Verdict.UNCLEAR] * 3
-    assert judged(Direction.WITHIN, *alone, low=0, high=10) == [Verdict.UNCLEAR] * 3
-
-
-def test_a_change_is_judged_as_paired():
-    overlapping = [(6.4, 5.0, 7.8), (5.3, 4, 6), (4.8, 4.0, 5.6)]
-    falls = Measured(-1.6, -1.8, -1.4, None, 2)
-    assert judged(Direction.FALLS, *overlapping, change=falls) == [Verdict.SIZE] * 3
-    assert judged(Direction.RISES, *overlapping, change=falls) == [Verdict.DIFFERS] * 3
-
-
-def test_the_same_size_is_near_and_not_merely_within_a_wide_interval():
-    point, quantity = QUANTITIES["transformer-gain"].points[0], QUANTITIES["transformer-gain"]  # 2.5, margin .5
-    sizes = {2.1: True, 1.9: False, 3.4: False}
-    assert {value: same_size(point, Measured(value, None, None, 1, 1), quantity) for value in sizes} == sizes
-    wide = {1.6: True, 1.4: False, 3.4: True, 3.6: False}
-    assert {value: same_size(point, Measured(value, 0.1, 6.0, 1, 2), quantity) for value in wide} == wide
-    lens = QUANTITIES["lens-20000"]
-    assert not same_size(
-        lens.points[-1], Measured(5.2, 5.1, 5.3, 1, 5), lens
-    )  # 9 % off, and more than any step between
-
-
 def test_the_peak_of_r_squared_is_judged_by_its_rise(results: Results):
     """R^2 is never below zero, so an interval of its own would call every peak real."""
     found = answer(results, QUANTITIES["transformer-r2-peak"])
@@ -318,18 +256,6 @@ def test_the_layer_of_the_largest_step_has_an_interval_over_words_and_seeds(tmp_
     assert verdicts(QUANTITIES["lens-largest-step"], elsewhere, paper_size=False)[-1] is Verdict.DIFFERS
 
 
-def test_only_rising_and_small_are_judged_as_such():
-    """The LSTM's R² falls nowhere, and its G is small: neither is met by a Transformer's course."""
-    course = [number(0.05, 0.0, 0.1), number(0.5, 0.4, 0.6)]
-    only_rises = QUANTITIES["lstm-r2"]
-    assert verdicts(only_rises, Answer([*course], None), paper_size=False) == [Verdict.DIRECTION] * 2
-    assert verdicts(only_rises, Answer([*course], tested=True), paper_size=False) == [Verdict.DIFFERS] * 2
-    ours = {3.0: Verdict.DIFFERS, 1.0: Verdict.DIRECTION, 0.01: Verdict.UNCLEAR}
-    for value, verdict in ours.items():
-        found = Answer([number(value, value - 0.02, value + 0.02)])
-        assert verdicts(QUANTITIES["lstm-gain"], found, paper_size=False) == [verdict]
-
-
 def test_drops_between_layers_are_read(results: Results):
     assert values(results, "lens-drop") == [pytest.approx(0.51), None, pytest.approx(1.01)]
     assert values(results, "lens-no-drop-yet") == [pytest.approx(0.26)]
@@ -342,6 +268,33 @@ def test_an_untrained_model_answers_for_no_early_step(results: Results):
     assert results.step_for(0, 20_000, rows) == 0
     assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 150, 300, 1000]})) == 150
     assert results.step_for(3500, 20_000, pl.DataFrame({"step": [0, 100, 250, 1000]})) is None
+
+
+def test_a_step_that_one_seed_has_not_reached_answers_for_nothing(results: Results):
+    rows = pl.DataFrame({"seed": [42, 42, 142], "step": [500, 1000, 500]})
+    assert results.step_for(None, 1, rows) is None
+    assert results.step_for(10_000, 20_000, rows) == 500
+    assert not results.is_over(rows)
+
+
+def test_what_is_said_of_a_course_waits_for_its_end(tmp_path: Path, planted):
+    """Neither that R² fell, nor what is left without co-occurrence, nor layers 7 to 9 of a model that has no twelve."""
+    folder = planted(tmp_path / "run")
+    table = Results(folder).conclusions
+    assert table is not None
+    write_table(folder / "tables/conclusions.parquet", table.with_columns(pl.lit(True).alias("holds")), CONCLUSIONS)
+    fell = QUANTITIES["transformer-r2-end"]
+    assert answer(Results(folder), fell).tested is True
+    settings = read_json(folder / "resolved.json")
+    write_json(folder / "resolved.json", settings | {"training": settings["training"] | {"steps": 2000}})
+    assert answer(Results(folder), fell).tested is None
+    write_json(folder / "resolved.json", settings)
+    doses = read_table(folder / "tables/dose.parquet", DOSE)
+    write_table(folder / "tables/dose.parquet", doses.filter(pl.col("share_removed") < 1), DOSE)
+    flow = read_table(folder / "tables/saliency_layers.parquet", SALIENCY_LAYERS)
+    write_table(folder / "tables/saliency_layers.parquet", flow.filter(pl.col("layer") < 9), SALIENCY_LAYERS)
+    for key in ("ablation-dose", "ablation-all-removed", "saliency-onset"):
+        assert values(Results(folder), key) == [None], key
 
 
 def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
@@ -361,6 +314,21 @@ def test_a_smaller_run_never_agrees_in_size(tmp_path: Path, planted):
     short = [row for group in compare(paper(), STUDIES, tmp_path, ("paper",)) for row in group.rows]
     assert Verdict.SIZE not in {row.ours[0].verdict for row in short}
     assert groups[0].tally(1)[Verdict.NOT_RUN] >= 4
+
+
+def test_what_stands_in_for_the_authors_never_agrees_in_size(tmp_path: Path, planted):
+    """Composed pictures: the study file at the paper's size is not the paper's experiment."""
+    folder = planted(run_folder(tmp_path, "paper", "pictures"), times=300)
+    gain = read_table(folder / "tables/gain.parquet", GAIN)
+    near = gain.with_columns(pl.lit("vlm-12.dino").alias("arch"), pl.col("gain_nats") * 0.7)
+    write_table(folder / "tables/gain.parquet", near, GAIN)
+    write_json(folder / "resolved.json", experiment("pictures", STUDIES).study().model_dump(mode="json"))
+    groups = compare(paper(), STUDIES, tmp_path, ("paper",))
+    (gap,) = (row for group in groups for row in group.rows if row.quantity.key == "pictures-gain")
+    assert gap.ours[0]
+    assert gap.ours[0].measured
+    assert same_size(gap.point, gap.ours[0].measured, gap.quantity)
+    assert gap.ours[0].verdict is Verdict.DIRECTION
 
 
 def test_a_study_of_several_models_answers_for_the_one_asked_for(tmp_path: Path, planted):

@@ -93,8 +93,8 @@ def trainings(study: Study, run: Path, corpus: CorpusSize) -> Iterator[Training]
 
 def flops(model: Config, parameters: int, length: int, config: TrainConfig) -> float:
     """Return the operations of one training on chunks of ``length`` tokens."""
-    positions = getattr(model, "n_positions", 0) * model.d_model
     attention = sum(mixer == "attention" for mixer in getattr(model, "mixers", ()))
+    positions = getattr(model, "n_positions", 0) * model.d_model if attention else 0  # only attention is told them
     per_token = 6 * (parameters - positions) + 6 * attention * length * model.d_model
     return float(per_token) * length * config.batch_size * config.steps
 
