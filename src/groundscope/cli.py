@@ -146,7 +146,7 @@ def reproduce(
 ) -> None:
     """Reproduce the paper: list its experiments, run one, or write the page of published numbers beside ours."""
     from groundscope.reproduction import listing
-    from groundscope.reproduction.experiments import check_runs, experiment, run_folder
+    from groundscope.reproduction.experiments import check_runs, experiment, run_folder, scales
     from groundscope.reproduction.published import paper
 
     if name is None and (overrides or out):
@@ -162,7 +162,8 @@ def reproduce(
         from groundscope.reproduction.rate import measured_rate, recorded_rate
 
         rows = listing.listed(paper(), studies, runs, scale)
-        typer.echo("\n".join(listing.lines(rows, scale, recorded_rate(runs) or measured_rate())))
+        rate = recorded_rate(runs) or measured_rate()
+        typer.echo("\n".join(listing.lines(rows, scale, scales(studies), rate)))
         return
     if name is not None:
         from groundscope.report.page import write_page

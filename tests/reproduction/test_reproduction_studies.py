@@ -191,6 +191,7 @@ def test_the_list_names_cost_and_status(tmp_path: Path, planted):
     assert by_name["transformer-12"].status == "tables without trainings"
     assert by_name["lstm-4"].status == "not run"
     assert by_name["pictures"].cost
-    text = "\n".join(lines(rows, "small", REFERENCE))
+    text = "\n".join(lines(rows, "small", ("paper", "small", "wide"), REFERENCE))
     assert "at 75 GFLOP/s, as the trainings of results/childes-architectures did" in text
     assert all(name in text for name in paper().experiments)
+    assert text.endswith("Other sizes have lists of their own: --scale paper, --scale wide.")

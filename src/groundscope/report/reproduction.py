@@ -1,6 +1,7 @@
 """The page that puts every published number of the paper beside ours: what agrees, what differs, what was not run.
 
-It is drawn with the templates and the style of a run's page, needs no script, and is the same for the same tables.
+It is drawn with the templates and the style of a run's page, needs no script, and is the same for the same tables; only
+what pictures cost on the disk depends on whether their encoder is at hand.
 """
 
 from collections.abc import Iterator, Sequence

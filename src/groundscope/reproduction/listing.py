@@ -1,6 +1,6 @@
 """The experiments of the paper as a list for people: what each costs, and how far its run is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +83,8 @@ def _otherwise(run: Path, study: Study) -> str:
     return ""
 
 
-def lines(rows: list[Listed], scale: str, rate: Rate) -> Iterator[str]:
-    """Write the list for a terminal; ``rate`` is that of a CPU core."""
+def lines(rows: list[Listed], scale: str, scales: Iterable[str], rate: Rate) -> Iterator[str]:
+    """Write the list for a terminal; ``scales`` are all there are, ``rate`` is that of a CPU core."""
     yield f"The paper's experiments at scale '{scale}', trainings only:"
     yield ""
     width = max(len(row.name) for row in rows)
@@ -104,6 +104,8 @@ def lines(rows: list[Listed], scale: str, rate: Rate) -> Iterator[str]:
     if assumed:
         entries = " or ".join(f"{entries:,}" for entries in assumed)
         yield f"Where no corpus is built yet, a vocabulary of {entries} entries is assumed."
+    if others := [f"--scale {other}" for other in scales if other != scale]:
+        yield f"Other sizes have lists of their own: {', '.join(others)}."
 
 
 def hours(value: float) -> str:
