@@ -98,7 +98,9 @@ def test_a_table_that_is_no_file_does_not_end_the_page(spoil, tmp_path: Path, pl
     run = planted(run_folder(tmp_path, "small", "transformer-12"))
     (run / "tables" / "lens.parquet").unlink()
     spoil(run / "tables" / "lens.parquet")
-    assert "agrees in direction" in write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text("utf-8")
+    text = write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text("utf-8")
+    assert "agrees in direction" in text
+    assert "There is no file of table &#39;lens&#39; at" in text  # not "not run" and nothing more
     found = origin(run)
     assert found is not None
     assert "tables" not in found.hashes

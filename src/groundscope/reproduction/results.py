@@ -85,7 +85,7 @@ class Results:
         Raises TableError for a table that cannot be read, has not the columns of this version, or holds a row twice.
         """
         path = self.folder / "tables" / f"{schema.name}.parquet"
-        if not path.is_file():
+        if not (path.exists() or path.is_symlink()):
             return None
         _check_columns(path, schema)
         table = read_table(path, schema)
