@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker per core: more threads would
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GROUNDSCOPE_JOBS", "1")  # what a study computes, it computes where the test can look
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_have_their_usual_effect():
+    """A shell that starts something in the background has it ignore Ctrl-C, and what that starts, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

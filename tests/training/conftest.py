@@ -25,14 +25,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True)
-def signals_have_their_usual_effect():
-    """A shell that starts something in the background has it ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture(scope="session")
 def chunks() -> np.ndarray:
     """Text with something to learn: each token follows from the one before it, or is noise."""
