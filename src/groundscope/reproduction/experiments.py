@@ -82,7 +82,7 @@ def run_folder(runs: Path, scale: str, name: str) -> Path:
 
 
 def check_runs(runs: Path, studies: Path, name: str | None) -> None:
-    """Raise StudyError for a folder of runs that is none, or that holds the runs of one scale instead of all.
+    """Raise StudyError for what is no folder of runs: no folder, the runs of one scale alone, or one of them.
 
     With a ``name`` to run it may be made, and by default (`RUNS`) it may be absent.
     """
@@ -90,9 +90,11 @@ def check_runs(runs: Path, studies: Path, name: str | None) -> None:
         near = did_you_mean(runs.name, [folder.name for folder in runs.parent.glob("*/")])
         raise StudyError(f"--runs {runs} is no folder.{near} Name the one that holds the runs.")
     of_one_scale = {run_folder(runs, scale, "").name for scale in scales(studies)}
-    here = runs.resolve()
-    if here.name in of_one_scale and any((here / known).is_dir() for known in experiments(studies)):
+    here, known = runs.resolve(), experiments(studies)
+    if here.name in of_one_scale and any((here / name).is_dir() for name in known):
         raise StudyError(f"--runs {runs} holds the runs of one scale. Name the folder above it, {here.parent}.")
+    if here.name in known and here.parent.name in of_one_scale:
+        raise StudyError(f"--runs {runs} is one run. Name the folder of all, {here.parent.parent}.")
 
 
 def _file(studies: Path, scale: str) -> Path:

@@ -45,7 +45,9 @@ def corpus_size(study: Study, run: Path) -> CorpusSize:
     for card in cards:
         with suppress(GroundscopeError, KeyError, TypeError):  # damaged, or not there: what the options allow
             facts = read_json(card)
-            return CorpusSize(facts["vocabulary_size"], facts["chunk_length"], True)
+            entries, length = facts["vocabulary_size"], facts["chunk_length"]
+            if all(isinstance(number, int) and number > 0 for number in (entries, length)):
+                return CorpusSize(entries, length, True)
     chunks = getattr(study.corpus, "chunks", None)
     return CorpusSize(
         getattr(chunks, "max_vocabulary", None) or ASSUMED_VOCABULARY, getattr(chunks, "length", 512), False
