@@ -83,6 +83,7 @@ def test_one_damaged_run_does_not_hide_the_others(tmp_path: Path, planted):
         ("corpus/card.json", "[]", "corpus/card.json should hold a JSON object"),
         ("corpus/card.json", '{"a": 1}', "agrees in direction"),
         ("corpus/card.json", '{"provenance": [1]}', "card.json does not say how a corpus was built"),
+        ("corpus/card.json", '{"vocabulary_size": "some", "chunk_length": 0}', "agrees in direction"),
         ("provenance.json", "[]", "agrees in direction"),
     ],
 )
@@ -165,6 +166,20 @@ def test_an_end_that_is_not_zero_is_not_shown_as_zero(low: float, unit: str, sho
     assert _ours(found, quantity)["interval"].replace("\N{WORD JOINER}", "").replace("\xa0", " ") == shown
 
 
+def test_an_interval_of_one_seed_is_said_to_be_over_words_alone():
+    """Whatever it is of: G, R², the step of its peak, what is left without co-occurrence, a layer of the lens."""
+    r2 = next(one for one in paper().quantities if one.key == "lstm-r2")
+    about = {
+        (seeds, low): _ours(Found(Measured(0.2, low, 0.3, 20, seeds, "a note"), Verdict.UNCLEAR), r2)["about"]
+        for seeds, low in ((1, 0.1), (1, None), (3, 0.1))
+    }
+    assert about == {
+        (1, 0.1): "step 20, 1 seed, a note, over words alone",
+        (1, None): "step 20, 1 seed, a note",
+        (3, 0.1): "step 20, 3 seeds, a note",
+    }
+
+
 def test_hours_are_not_written_with_an_exponent():
     assert [hours(value) for value in (0.0, 9.7e-5, 0.0041, 1700.0)] == ["0", "<0.001", "0.0041", "1,700"]
 
@@ -192,7 +207,14 @@ def test_runs_that_are_not_there_are_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("asked", [["--page", "page.html"], [], ["lstm-4", "--quiet"]])
-@pytest.mark.parametrize(("runs", "said"), [("paper-small", "Name the folder above it"), ("file", "is no folder")])
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ("paper-small", "Name the folder above it"),
+        ("paper-small/lstm-4", "Name the folder of all"),
+        ("file", "is no folder"),
+    ],
+)
 def test_runs_of_one_scale_and_files_are_no_folder_of_runs(
     asked: list[str],
     runs: str,

@@ -133,7 +133,8 @@ def _ours(found: Found, quantity: Quantity) -> dict[str, Any]:
         return {"verdict": found.verdict, "number": "", "interval": "", "about": found.problem}
     digits = _digits_of_ours(measured, quantity)
     about = [f"step {whole(measured.step)}"] if measured.step is not None else []
-    about += [counted(measured.n_seeds, "seed"), *([measured.note] if measured.note else [])]
+    alone = "over words alone" if measured.n_seeds == 1 and measured.low is not None else ""
+    about += [part for part in (counted(measured.n_seeds, "seed"), measured.note, alone) if part]
     bounds = interval(measured.low, measured.high, digits) if measured.low is not None else ""
     return {
         "verdict": found.verdict,

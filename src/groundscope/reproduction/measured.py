@@ -18,7 +18,7 @@ from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.no_effect import at_checkpoints
 from groundscope.reproduction.no_effect import verdict as no_effect_verdict
 from groundscope.reproduction.published import Quantity
-from groundscope.reproduction.results import Measured, Results, difference, over_seeds, over_words_and_seeds
+from groundscope.reproduction.results import CONFIDENCE, Measured, Results, difference, over_seeds, over_words_and_seeds
 from groundscope.statistics.replicates import TwoWayWeights
 from groundscope.statistics.resampling import generator, percentile_interval
 
@@ -27,14 +27,14 @@ AGAINST = "random"
 """The kind of control heads that the paper compares with."""
 DOSE_CLAIMS = {"all_removed": (LEFT, 1), "lost": (FALLS, -1)}
 """Published number -> the claim of the run's own tables that answers it, and its sign there."""
+LAYERS = 12
+"""Depth of the model whose layers the paper speaks of: what it says of them is said of no other."""
 MIDDLE = (6, 7, 8)
 """Layers 7 to 9 of the paper, counted from 0."""
 NO_FALL = 0.05
 """R^2 is shown not to fall from its peak where the interval of its fall ends below this."""
 RISEN = 0.1
 """Saliency has begun to rise where it has gone this part of the way from its first to its highest value."""
-
-
 RESIDUAL = "residual lens"
 """What is noted of a reading that is not by the authors' kind of lens."""
 RESAMPLES = 2000
@@ -143,6 +143,8 @@ def _causal(results: Results, quantity: Quantity) -> Answer:
     by_seed, by_word = results.table(CAUSAL), results.table(CAUSAL_WORDS)
     if by_seed is None or by_word is None:
         return _nothing(quantity)
+    if quantity.measure.column == "mean_layer" and _flow_by_layer(results) is None:
+        return _nothing(quantity)
     ours = (pl.col("role") == quantity.measure.role) & (pl.col("control") == AGAINST)
     by_seed, by_word, column = by_seed.filter(ours), by_word.filter(ours), quantity.measure.column
     steps = [results.step_for(point.step, quantity.steps, by_seed) for point in quantity.points]
@@ -195,9 +197,9 @@ def _lens_step(results: Results, quantity: Quantity) -> Answer:
 
 def _largest_step(rows: pl.DataFrame, step: int | None) -> Measured | None:
     """The layer behind layer 2 that lowers the mean surprisal most, with its interval over words and seeds."""
-    layers = rows["layer"].unique().sort().to_list()
-    if len(layers) < 4:  # nothing behind layer 2
+    if rows.is_empty():
         return None
+    layers = rows["layer"].unique().sort().to_list()
     seeds = rows["seed"].unique().sort().to_list()
     wide = (
         rows.pivot(on="layer", index=("word", "seed"), values="surprisal_nats", aggregate_function="mean")
@@ -221,11 +223,12 @@ def _largest_step(rows: pl.DataFrame, step: int | None) -> Measured | None:
 def _reading(results: Results) -> pl.DataFrame | None:
     """What the authors' kind of lens reads where the scene matches; the residual one's where theirs was not trained."""
     table = results.table(LENS)
-    if table is None:
+    matching = None if table is None else table.filter(pl.col("condition") == "match")
+    if matching is None or matching["layer"].max() != LAYERS:  # the embedding is 0
         return None
-    kinds = table["lens"].unique().to_list()
+    kinds = matching["lens"].unique().to_list()
     kind = next((kind for kind in ("linear", "tuned") if kind in kinds), None)
-    return table.filter(pl.col("lens") == kind, pl.col("condition") == "match") if kind else None
+    return matching.filter(pl.col("lens") == kind) if kind else None
 
 
 def _kind_noted(reading: pl.DataFrame) -> str:
@@ -234,8 +237,8 @@ def _kind_noted(reading: pl.DataFrame) -> str:
 
 def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
     """The step by which saliency has begun to rise; it did so after the checkpoint where its interval begins."""
-    table = results.table(SALIENCY_LAYERS)
-    if table is None or table["layer"].max() != 11 or not results.is_over(table):
+    table = _flow_by_layer(results)
+    if table is None or not results.is_over(table):
         return _nothing(quantity)
     flow = table.filter(pl.col("layer").is_in(MIDDLE)).group_by("seed", "step").agg(pl.col("flow_nats").mean())
     onsets, before = [], []
@@ -255,10 +258,19 @@ def _saliency_onset(results: Results, quantity: Quantity) -> Answer:
     return Answer([replace(found, low=max(0.0, min(found.low, earliest.low)))])
 
 
+def _flow_by_layer(results: Results) -> pl.DataFrame | None:
+    """Saliency by layer of a model of the paper's depth; None where there is none."""
+    table = results.table(SALIENCY_LAYERS)
+    return None if table is None or table["layer"].max() != LAYERS - 1 else table
+
+
 def _dose(results: Results, quantity: Quantity) -> Answer:
     courses, table = results.table(DOSE), results.table(DOSE_CONCLUSIONS)
     if courses is None or table is None or not results.is_over(courses) or courses["share_removed"].max() != 1:
         return _nothing(quantity)
+    if results.confidence != CONFIDENCE:
+        told = f"its intervals are of {results.confidence:.0%}; run it again with statistics.confidence={CONFIDENCE}"
+        return Answer([None], untested=(told,))
     claim, sign = DOSE_CLAIMS[quantity.measure.column]
     step = results.step_for(None, 1, courses)
     for row in table.filter(claim=claim, arm=Arm.COOCCURRING.value, direction=FORWARD).to_dicts():

@@ -1,6 +1,6 @@
 """What a run of an experiment has measured, ready to be asked: its tables, and its steps beside the authors'."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,13 @@ from groundscope.errors import TableError
 from groundscope.reproduction.run_files import card_of, resolved_of
 from groundscope.statistics.crossed import crossed_mean
 from groundscope.statistics.paired import t_interval
-from groundscope.study.config import StatisticsOptions
 from groundscope.study.table_version import other_columns
 from groundscope.tables import TableSchema, read_table
 
 SLACK, NEAR = 0.05, 1 / 3
 """A checkpoint answers for a published one that is no further off than these shares of the training and of the step."""
-
-
-ALONE = "over words alone"
-"""What is noted of an interval that says nothing of seeds, since there is one."""
+CONFIDENCE = 0.95
+"""Level of every interval that is held against the paper, whatever level a run was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +99,24 @@ class Results:
         kind = (self.resolved.get("behaviour", {}).get("kinds") or ["noun"])[0]
         return None if table is None else table.filter(pl.col("kind") == kind)
 
+    @property
+    def confidence(self) -> float:
+        """Level of the intervals in the run's own tables."""
+        return self.resolved.get("statistics", {}).get("confidence", CONFIDENCE)
+
     @cached_property
     def replication(self) -> pl.DataFrame | None:
-        """Table ``replication``, drawn from table ``gain`` where the run does not have it."""
-        table = self.table(REPLICATION)
-        return replication(self.gain, **self._statistics) if table is None and self.gain is not None else table
+        """Table ``replication``, drawn from table ``gain`` where the run does not have it with our intervals."""
+        return self._drawn(REPLICATION, replication)
 
     @cached_property
     def conclusions(self) -> pl.DataFrame | None:
-        """Table ``conclusions``, drawn from table ``gain`` where the run does not have it."""
-        table = self.table(CONCLUSIONS)
-        return conclusions(self.gain, **self._statistics) if table is None and self.gain is not None else table
+        """Table ``conclusions``, drawn from table ``gain`` where the run does not have it with our intervals."""
+        return self._drawn(CONCLUSIONS, conclusions)
+
+    def _drawn(self, schema: TableSchema, draw: Callable[..., pl.DataFrame]) -> pl.DataFrame | None:
+        table = self.table(schema) if self.confidence == CONFIDENCE else None
+        return draw(self.gain, **self._statistics) if table is None and self.gain is not None else table
 
     def step_for(self, published: int | None, authors_steps: int, table: pl.DataFrame) -> int | None:
         """Return the checkpoint of ``table`` at the same part of training as the authors' step; None: the last.
@@ -137,16 +141,16 @@ class Results:
 
     @property
     def weighing(self) -> dict[str, Any]:
-        """What the run's conclusions on mechanism were weighed with."""
-        statistics = {key: value for key, value in self._statistics.items() if key != "resamples"}
+        """What the run's conclusions on mechanism were weighed with, but for the level of intervals."""
+        statistics = {key: value for key, value in self._statistics.items() if key == "seed"}
         mechanism = self.resolved.get("mechanism") or {}
         return statistics | {key: value for key, value in mechanism.items() if key == "negligible_nats"}
 
     @property
     def _statistics(self) -> dict[str, Any]:
-        """What the run's conclusions on behaviour were weighed with, as far as this version has such a setting."""
+        """What the run's conclusions on behaviour were weighed with, but for the level of intervals."""
         told = self.resolved.get("statistics", {})
-        return {key: value for key, value in told.items() if key in StatisticsOptions.model_fields}
+        return {key: value for key, value in told.items() if key in ("resamples", "seed")}
 
 
 def _check_columns(path: Path, schema: TableSchema) -> None:
@@ -183,7 +187,6 @@ def over_words_and_seeds(rows: pl.DataFrame, column: str, step: int | None, note
         low, high = float(found.low), float(found.high)
     elif values.shape[0] > 1:
         low, high = (float(bound[0]) for bound in t_interval(values))
-        note = ", ".join(part for part in (note, ALONE) if part)
     return Measured(float(values.mean()), low, high, step, values.shape[1], note)
 
 
