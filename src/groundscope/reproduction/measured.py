@@ -224,7 +224,7 @@ def _reading(results: Results) -> pl.DataFrame | None:
     """What the authors' kind of lens reads where the scene matches; the residual one's where theirs was not trained."""
     table = results.table(LENS)
     matching = None if table is None else table.filter(pl.col("condition") == "match")
-    if matching is None or matching["layer"].max() != LAYERS:  # the embedding is 0
+    if matching is None or matching["layer"].n_unique() != LAYERS + 1:  # the embedding is read, too
         return None
     kinds = matching["lens"].unique().to_list()
     kind = next((kind for kind in ("linear", "tuned") if kind in kinds), None)

@@ -154,10 +154,12 @@ class Results:
 
 
 def _check_columns(path: Path, schema: TableSchema) -> None:
-    """Refuse a table that another version has written, by what it lacks and not by all that it should have."""
-    if lacking := other_columns(path, schema).lacking:
+    """Refuse a table that another version has written, by what is other and not by all that it should have."""
+    lacking, unknown = other_columns(path, schema)
+    if lacking or unknown:
+        told = [f"{says} {', '.join(names)}" for says, names in (("lacks", lacking), ("also has", unknown)) if names]
         raise TableError(
-            f"{path} lacks {', '.join(lacking)}: another version of groundscope wrote it. Run the experiment again; "
+            f"{path} {' and '.join(told)}: another version of groundscope wrote it. Run the experiment again; "
             "what is finished is not trained again where its code is the same."
         )
 
