@@ -71,11 +71,6 @@ class Point(Record):
     step: int | None = Field(default=None, description="training step; none: the last")
     layer: int | None = Field(default=None, description="layer, counted from 1 as the paper counts")
 
-    @property
-    def middle(self) -> float | None:
-        """The value, or the middle of the range."""
-        return self.value if self.value is None or self.high is None else (self.value + self.high) / 2
-
 
 class Quantity(Record):
     """A series of published numbers that one measure answers."""
