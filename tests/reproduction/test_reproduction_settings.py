@@ -24,6 +24,7 @@ CARD = {"vocabulary_size": 80_731}
         {"behaviour": {"kinds": ["verb", "noun"]}},
         {"behaviour": {"words": ["ball", "dog"]}},
         {"behaviour": {"mismatch": "same_category"}},
+        {"behaviour": {"window": 8}},
         {"mechanism": {"criterion": {"threshold": 0.1}}},
         {"mechanism": {"causal": {"ablation": "mean"}}},
     ],

@@ -2,8 +2,8 @@
 
 Steps, width and depth are not enough: surprisal depends on the vocabulary, and what is learnt in so many steps on rate,
 schedule and batch. So everything that the study file at the paper's size says of corpus, model and training has to be
-the same, which words are measured and against which others too, how heads are found and removed, and a vocabulary of
-CHILDES about as large as the authors'. Seeds, contexts and statistics are free.
+the same, which words are measured, against which others and what co-occurs with them too, how heads are found and
+removed, and a vocabulary of CHILDES about as large as the authors'. Seeds, contexts and statistics are free.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ BATCHES = range(8, 17)
 """Batch sizes that the authors may have used."""
 NEAR = 0.25
 """How far from the authors', as a share of it, a vocabulary of CHILDES may lie: a part of the corpus is not theirs."""
-WORDS = ("words", "minimum", "at_most", "mismatch")
-"""Settings of behaviour that say which words are measured, and against which others."""
+WORDS = ("words", "minimum", "at_most", "mismatch", "window")
+"""Settings of behaviour that say which words are measured, against which others, and what counts as co-occurring."""
 SECTIONS = {"chat": "chat", "visdial": "dialogue", "jsonl": "jsonl"}
 """The section of a source that `groundscope corpus` writes down by itself."""
 
@@ -52,7 +52,7 @@ def _is_whole(card: Mapping[str, Any], study: Study) -> bool:
 
 
 def _words(study: Mapping[str, Any]) -> dict[str, Any]:
-    """Which words conclusions are about: those of the first kind."""
+    """Which words conclusions are about, those of the first kind, and what co-occurs with them."""
     behaviour = study.get("behaviour", {})
     return {"kind": behaviour.get("kinds", [])[:1]} | {key: behaviour.get(key) for key in WORDS}
 

@@ -22,10 +22,11 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SIZE: (
-        "the direction agrees, the run has the paper’s corpus options, model, training, words and criterion of heads "
-        "(and a vocabulary of CHILDES, by its corpus’ card, within a quarter of the authors’; of lenses, their kind), "
-        "and ours lies within 10 % of the published number (25 % where that was read off a figure; the margin where "
-        "the heading names one), or within twice as much and the published number in our interval"
+        "the direction agrees, the run has the paper’s corpus options, model, training, words, window of co-occurrence "
+        "and criterion of heads (and a vocabulary of CHILDES, by its corpus’ card, within a quarter of the authors’; "
+        "of lenses, their kind), and ours lies within 10 % of the published number (25 % where that was read off a "
+        "figure; the margin where the heading names one), or within twice as much and the published number in our "
+        "interval"
     ),
     Verdict.DIRECTION: (
         "what the paper says holds here: an interval above zero or within the range stated, a change from the first "
