@@ -226,11 +226,28 @@ def test_time_is_judged_by_the_nearest_of_kin(tmp_path: Path) -> None:
     entered(tmp_path / "a", train__x__1=10.0, train__x__2=20.0, train__y__1=100.0)
     entered(tmp_path / "b", train__x__1=7.0, words=1.0, behaviour__x__1=0.0)
     experience = Experience(tmp_path / "a")
-    assert experience.of("train/x/3") == [10.0, 20.0]
-    assert experience.of("train/z/1") == [10.0, 20.0, 100.0]
-    assert experience.of("words") == [1.0]
-    estimate = experience.estimate(["train/x/3", "train/x/4", "words", "behaviour/x/1"])
+    assert [spent.seconds for spent in experience.of("train/x/3")] == [10.0, 20.0]
+    assert [spent.seconds for spent in experience.of("train/z/1")] == [10.0, 20.0, 100.0]
+    assert [spent.seconds for spent in experience.of("words")] == [1.0]
+    estimate = experience.estimate({name: {} for name in ("train/x/3", "train/x/4", "words", "behaviour/x/1")})
     assert estimate == (31.0, 3, ("behaviour/x/1",))
+
+
+def test_the_time_of_a_training_grows_with_its_steps_and_its_batch(tmp_path: Path) -> None:
+    def settings(steps: int, batch: int) -> dict[str, dict[str, int]]:
+        return {"training": {"steps": steps, "batch_size": batch}}
+
+    (tmp_path / "a/train/x/seed-1").mkdir(parents=True)
+    done = Record("code", "settings", {}, finished=True, seconds=12.0, settings_in_full=settings(100, 16))
+    done.save(tmp_path / "a", "train/x/seed-1")
+    experience = Experience(tmp_path / "b")
+    assert experience.estimate({"train/x/seed-1": settings(3000, 16)}).seconds == pytest.approx(360)
+    assert experience.estimate({"train/y/seed-2": settings(100, 64)}).seconds == pytest.approx(48)
+    study = load_study(None, [*SMALL, "training.steps=5000"])
+    training = next(cell for cell in plan(study, tmp_path, lambda run, page: page) if cell.kind == "train")
+    sequences = study.training.steps * study.training.batch_size
+    told = experience.estimate({training.name: training.settings}).seconds
+    assert told == pytest.approx(12 * sequences / 1600)
 
 
 def test_a_dry_run_says_first_that_nothing_of_a_kind_was_timed_yet(tmp_path: Path) -> None:

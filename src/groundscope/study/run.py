@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from groundscope.errors import GroundscopeError, StoppedError, StudyError
 from groundscope.files import remove_leftovers, write_json
@@ -84,7 +85,8 @@ def plan_run(
     Raises StudyError for what would be refused if it were run.
     """
     refuse_impossible(study, run)
-    reasons = reasons_to_run(plan(study, run, write_page), run, selection)
+    cells = plan(study, run, write_page)
+    reasons = reasons_to_run(cells, run, selection)
     stale = {name: reason for name, reason in reasons.items() if reason}
     yield from (f"{name}: {reason}" for name, reason in stale.items())
     kinds = Counter(name.split("/")[0] for name in stale)
@@ -94,7 +96,7 @@ def plan_run(
         at_once = jobs() if jobs else None
         yield _disk_line(study, run, stale, at_once)
         yield from _memory_line(study, run, stale, at_once)
-        yield _time_line(run, list(stale))
+        yield _time_line(run, {cell.name: cell.settings for cell in cells if cell.name in stale})
 
 
 def _disk_line(study: Study, run: Path, stale: Mapping[str, str], at_once: int | None) -> str:
@@ -136,7 +138,7 @@ def _memory_line(study: Study, run: Path, stale: Iterable[str], at_once: int | N
         yield f"Memory{whose}: about {size(need)} for the largest training{more}; {size(memory_free(device))} free."
 
 
-def _time_line(run: Path, stale: list[str]) -> str:
+def _time_line(run: Path, stale: Mapping[str, Mapping[str, Any]]) -> str:
     estimate = Experience(run).estimate(stale)
     unknown = list(dict.fromkeys(name.split("/")[0] for name in estimate.unknown))
     judged = (
