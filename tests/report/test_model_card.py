@@ -8,6 +8,7 @@ import pytest
 
 from groundscope.cli import main
 from groundscope.errors import GroundscopeError, StudyError
+from groundscope.files import write_json
 from groundscope.models.presets import build, preset
 from groundscope.report.model_card import models_of, write_model_card
 from groundscope.training.config import TrainConfig
@@ -63,6 +64,19 @@ def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.Cap
         assert refused.value.code == 2
         assert why in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["begun", "catalogue"]
+
+
+def test_trainings_that_an_earlier_study_left_are_not_of_the_card(run: Path, tmp_path: Path):
+    left = tmp_path / "run"
+    shutil.copytree(run, left)
+    shutil.copytree(left / "train" / "narrow", left / "train" / "wide")
+    assert models_of(left) == ["narrow", "wide"]  # nothing says which study they are of
+    write_json(left / "plan.json", {"cells": ["corpus", "train/narrow/seed-42"]})
+    text = write_model_card(left, None, tmp_path / "card.md").read_text(encoding="utf-8")
+    assert " parameters, 1 seed." in text
+    assert Trajectory.open(left / "train/narrow/seed-142").checkpoints[-1].weight_hash not in text
+    with pytest.raises(StudyError, match="has no model 'wide'; it has narrow"):
+        write_model_card(left, "wide", tmp_path / "card.md")
 
 
 def test_damaged_weights_are_named(run: Path, tmp_path: Path):

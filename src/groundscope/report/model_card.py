@@ -18,6 +18,7 @@ from groundscope.progress import counted, duration
 from groundscope.report.claims_of_run import claims_of
 from groundscope.report.numbers import whole
 from groundscope.report.run import Run, open_run
+from groundscope.study.runs import trainings
 from groundscope.training.checkpoints import WEIGHTS
 from groundscope.trajectory.checkpoints import Trajectory
 
@@ -31,8 +32,8 @@ LIMITS = (
 
 
 def models_of(run: Path) -> list[str]:
-    """Return the models of a run of which trainings are there."""
-    return sorted({folder.parent.name for folder in (run / "train").glob("*/seed-*") if folder.is_dir()})
+    """Return the models of a run's study of which trainings are there."""
+    return sorted({model for model, _ in trainings(run)})
 
 
 def write_model_card(run: Path, model: str | None, out: Path) -> Path:
@@ -48,22 +49,22 @@ def write_model_card(run: Path, model: str | None, out: Path) -> Path:
     name = model or known[0]
     if name not in known:
         raise StudyError(f"{run} has no model '{name}'; it has {', '.join(known)}.{did_you_mean(name, known)}")
-    opened = (Trajectory.open(folder) for folder in (run / "train" / name).glob("seed-*"))
-    trainings = sorted(opened, key=lambda training: training.seed)
-    text = "\n".join(_lines(open_run(run), name, trainings)) + "\n"
+    seeds = sorted(seed for model, seed in trainings(run) if model == name)
+    opened = [Trajectory.open(run / "train" / name / f"seed-{seed}") for seed in seeds]
+    text = "\n".join(_lines(open_run(run), name, opened)) + "\n"
     with atomic_file(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return out
 
 
-def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str]:
-    card = trainings[0].card
+def _lines(run: Run, name: str, trained: Sequence[Trajectory]) -> Iterator[str]:
+    card = trained[0].card
     yield "---"
     yield yaml.safe_dump({"library_name": "transformers", "tags": ["groundscope", "symbol-grounding"]}).strip()
     yield "---"
     yield f"# {name}"
     yield ""
-    yield f"{run.description or run.name} {_parameters(trainings[0])} parameters, {counted(len(trainings), 'seed')}."
+    yield f"{run.description or run.name} {_parameters(trained[0])} parameters, {counted(len(trained), 'seed')}."
     yield ""
     yield "## Model"
     yield ""
@@ -76,7 +77,7 @@ def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str
     yield from _table(("setting", "value"), [*rows, ("tokens per step", whole(card.tokens_per_step))])
     yield ""
     yield from _table(
-        ("seed", "checkpoints", "last step", "SHA-256 of its weights", "trained"), list(map(_seed, trainings))
+        ("seed", "checkpoints", "last step", "SHA-256 of its weights", "trained"), list(map(_seed, trained))
     )
     yield ""
     yield "## Corpus"
@@ -100,7 +101,7 @@ def _lines(run: Run, name: str, trainings: Sequence[Trajectory]) -> Iterator[str
     yield ""
     yield "A checkpoint's folder is read by `transformers` once `groundscope.models` is imported:"
     yield ""
-    folder = trainings[0].checkpoints[-1].path.relative_to(run.folder)
+    folder = trained[0].checkpoints[-1].path.relative_to(run.folder)
     yield "```python"
     yield "import groundscope.models"
     yield "from transformers import AutoModelForCausalLM"

@@ -48,6 +48,20 @@ def cells_left(run: Path) -> list[str]:
     return sorted(left - {"report"})
 
 
+def trainings(run: Path) -> list[tuple[str, int]]:
+    """Return (model, seed) of the trainings that are there and that the study plans; all that are, if it is not known.
+
+    What an earlier study left in the run's folder is not of this one: its corpus may be gone.
+    """
+    planned = _planned(run)
+    there = [folder for folder in sorted((run / "train").glob("*/seed-[0-9]*")) if folder.is_dir()]
+    return [
+        (folder.parent.name, int(folder.name.removeprefix("seed-")))
+        for folder in there
+        if not planned or folder.relative_to(run).as_posix() in planned
+    ]
+
+
 def _planned(run: Path) -> set[str]:
     """The cells of the study that the run was last brought up to date with; empty where that is not known."""
     with suppress(GroundscopeError, KeyError, TypeError):
