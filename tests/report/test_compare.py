@@ -48,6 +48,12 @@ def test_what_differs_is_listed_and_nothing_else(plain_run: Path, other_run: Pat
     assert differences({"one": runs["A"], "two": runs["A"]}) == []
 
 
+def test_settings_of_a_run_that_has_only_begun_are_not_told_as_absent(plain_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "begun" / "catalogue").mkdir(parents=True)
+    rows = dict(differences({"A": open_run(plain_run), "B": open_run(tmp_path / "begun")}))
+    assert rows["models.lstm-4.preset"] == ["lstm-4", "not known yet"]
+
+
 def test_the_page_holds_verdicts_of_each_run(plain_run: Path, other_run: Path, tmp_path: Path) -> None:
     page = write_comparison([plain_run, other_run], tmp_path / "both.html")
     html = page.read_text(encoding="utf-8")

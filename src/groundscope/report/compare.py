@@ -110,10 +110,15 @@ def joined_run(runs: Mapping[str, Run]) -> Run:
 
 
 def differences(runs: Mapping[str, Run]) -> list[tuple[str, list[str]]]:
-    """Return (setting, its value in each run) for every setting, size and version that is not the same in all."""
-    facts = [_flat({**run.resolved, **_made_of(run)}) for run in runs.values()]
-    keys = list(dict.fromkeys(key for fact in facts for key in fact))
-    rows = [(key, [fact.get(key, "–") for fact in facts]) for key in keys]
+    """Return (setting, its value in each run) for every setting, size and version that is not the same in all.
+
+    A run keeps its settings with its tables: those of one that has none yet are not known.
+    """
+    facts = [
+        (_flat({**run.resolved, **_made_of(run)}), "–" if run.resolved else "not known yet") for run in runs.values()
+    ]
+    keys = list(dict.fromkeys(key for fact, _ in facts for key in fact))
+    rows = [(key, [fact.get(key, lacking) for fact, lacking in facts]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1 and key not in ("name", "description")]
 
 
