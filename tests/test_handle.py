@@ -56,6 +56,18 @@ def test_tables_and_figures(run_folder: Path) -> None:
     assert "not tested" in run._repr_html_()
 
 
+def test_a_training_that_is_not_there_is_told_with_those_that_are(run_folder: Path) -> None:
+    run = groundscope.open(run_folder)
+    with pytest.raises(StudyError, match=r"no training of 'lstm-4' with seed 1; it has none\.$"):
+        run.trajectory("lstm-4", seed=1)
+    for training in ("lstm-4/seed-42", "lstm-4/seed-142", "mamba2-2/seed-42"):
+        (run_folder / "train" / training).mkdir(parents=True)
+    with pytest.raises(StudyError, match=r"seed 7; it has lstm-4 with seed 42, 142; mamba2-2 with seed 42\.$"):
+        run.trajectory("lstm-4", seed=7)
+    with pytest.raises(StudyError, match="Did you mean 'lstm-4'"):
+        run.trajectory("lstm-5", seed=42)
+
+
 def test_a_figure_shows_itself() -> None:
     from groundscope.report.paper.canvas import panels
 

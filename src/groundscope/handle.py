@@ -4,10 +4,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groundscope.errors import StudyError
+from groundscope.errors import StudyError, did_you_mean
 from groundscope.report.run import Run, open_run
 from groundscope.report.run_tables import read_run_table, table_names
-from groundscope.study.runs import refuse_no_run
+from groundscope.study.runs import refuse_no_run, trainings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,10 +48,20 @@ class RunHandle:
         return claims_of(self._read())
 
     def trajectory(self, model: str, seed: int) -> "Trajectory":
-        """Open the checkpoints of one training."""
+        """Open the checkpoints of one training; StudyError, with those there are, where the run has none such."""
         from groundscope.trajectory.checkpoints import Trajectory
 
-        return Trajectory.open(self.folder / "train" / model / f"seed-{seed}")
+        folder = self.folder / "train" / model / f"seed-{seed}"
+        if not folder.is_dir():
+            seeds: dict[str, list[int]] = {}
+            for name, other in trainings(self.folder):
+                seeds.setdefault(name, []).append(other)
+            there = "; ".join(f"{name} with seed {', '.join(map(str, sorted(of)))}" for name, of in seeds.items())
+            hint = "" if model in seeds else did_you_mean(model, seeds)
+            raise StudyError(
+                f"{self.folder} has no training of '{model}' with seed {seed}; it has {there or 'none'}.{hint}"
+            )
+        return Trajectory.open(folder)
 
     def page(self) -> Path:
         """Write the page from the tables and return its path."""
