@@ -19,7 +19,10 @@ from groundscope.mechanism.prompts import PromptBatch
 from groundscope.models import build, preset
 from groundscope.models.wording import Wording
 from groundscope.picture_verbs import detect_heads, inspect_image, open_picture, parse_box, photographs_of
+from groundscope.study.sight import open_sight
 from groundscope.tables import SCHEMAS, read_table
+from groundscope.training.config import TrainConfig
+from groundscope.training.loop import train
 
 NOBODY = {column.name: "" for column in SUBJECT_COLUMNS}
 
@@ -38,6 +41,14 @@ def test_boxes_and_files_as_people_write_them(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "dog.png")
     with pytest.raises(AnalysisError, match="Give both"):
         inspect_image("m", tmp_path / "dog.png", None, "a", "dog", **asked)
+
+
+def test_a_training_on_words_alone_is_told_apart_whichever_verb_asks(tmp_path):
+    model = preset("transformer-4", 20, d_model=16, n_heads=2, n_positions=8, n_layers=1)
+    config = TrainConfig(steps=2, warmup_steps=1, batch_size=2, checkpoints=(2,), device="cpu")
+    train(np.zeros((4, 8), dtype=np.int32), model, config, 42, tmp_path / "words", arch="words")
+    with pytest.raises(ModelError, match=r"was trained without pictures: it can be shown none\."):
+        open_sight(tmp_path / "words")
 
 
 def test_pictures_are_opened_as_viewers_show_them(tmp_path):

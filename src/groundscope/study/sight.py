@@ -51,7 +51,9 @@ def open_sight(
     encoder = read_run(training).provenance.get("encoder")
     model = from_pretrained(place, device=device, dtype=dtype)
     if not isinstance(model, GroundedVLM) or encoder is None:
-        raise ModelError(f"{place} is a {type(model).__name__} that was trained without pictures: leave --image out.")
+        raise ModelError(
+            f"{place} is a {type(model).__name__} that was trained without pictures: it can be shown none."
+        )
     listed = vocabulary_near(place, vocabulary)
     words = Vocabulary.load(listed)
     if len(words) != model.config.vocab_size:
