@@ -310,6 +310,8 @@ def test_a_prompt_of_our_own_tokens_is_taken_as_it_is():
     assert (wording.ids, wording.ground, wording.target) == ((1, 2, 3, 1, 4), (2,), (5,))
     with pytest.raises(ModelError, match=r"no 'hors<ENV>'\. Did you mean 'horse<ENV>'"):
         word_listed(tokens, "<CHI> a<ENV> hors<ENV>", "horse<LAN>")
+    with pytest.raises(ModelError, match=r"no 'Look'\. A word is written with its channel: horse<ENV> is shown"):
+        word_listed(tokens, "Look at the horse, the", "horse", "horse")  # as one would ask another's model
     with pytest.raises(ModelError, match="does not hold the ground"):
         word_listed(tokens, "<CHI> a<ENV>", "horse<LAN>", "horse<ENV>")
 

@@ -89,7 +89,8 @@ def word_listed(tokens: Sequence[str], prompt: str, target: str, ground: str | N
         raise ModelError(EMPTY)
     for token in (*pieces, target):
         if token not in ids:
-            raise ModelError(f"The vocabulary has no '{token}'.{did_you_mean(token, ids)}")
+            how = "" if "<" in token else " A word is written with its channel: horse<ENV> is shown, horse<LAN> said."
+            raise ModelError(f"The vocabulary has no '{token}'.{did_you_mean(token, ids)}{how}")
     if ground is not None and ground not in pieces:
         raise ModelError(f"The prompt does not hold the ground '{ground}': {prompt!r}.")
     last = () if ground is None else (len(pieces) - 1 - pieces[::-1].index(ground),)
