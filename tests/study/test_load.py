@@ -9,6 +9,7 @@ from groundscope.errors import StudyError
 from groundscope.study.config import ScenesSource
 from groundscope.study.load import load_study
 from groundscope.study.paths import located
+from groundscope.training.config import Every
 
 FOLDER = Path(__file__).parents[2] / "studies"
 NO_STUDIES = {FOLDER / "visdial-contexts.yaml", *FOLDER.glob("paper/scales/*.yaml")}  # what studies read
@@ -226,6 +227,13 @@ def test_a_complaint_about_forms_hides_no_other(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as error:
         load_study(path)
     assert all(key in str(error.value) for key in ("training.checkpoints: give", "training.steps: input", "'trainig'"))
+
+
+def test_a_key_below_a_value_is_told_how_to_replace_it() -> None:
+    with pytest.raises(StudyError, match="holds a value, not a section") as refused:
+        load_study(None, ["training.checkpoints.every=50"])
+    assert str(refused.value).endswith("To replace it: --set 'training.checkpoints={every: 50}'")
+    assert load_study(None, ["training.checkpoints={every: 50}"]).training.checkpoints == Every(every=50)
 
 
 def test_files_that_are_not_studies(tmp_path: Path) -> None:

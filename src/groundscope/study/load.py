@@ -65,10 +65,16 @@ def _override(tree: dict[str, Any], override: str) -> None:
         raise StudyError(f"--set wants key=value, such as training.steps=300; given: '{override}'.")
     *parents, last = key.strip().split(".")
     node = tree
-    for part in parents:
+    for depth, part in enumerate(parents, 1):
         below = node.setdefault(part, {})
         if not isinstance(below, dict):
-            raise StudyError(f"--set {override}: '{part}' holds a value, not a section.")
+            whole = value.strip()
+            for name in (last, *reversed(parents[depth:])):
+                whole = f"{{{name}: {whole}}}"
+            raise StudyError(
+                f"--set {override}: '{part}' holds a value, not a section. To replace it: "
+                f"--set '{'.'.join(parents[:depth])}={whole}'"
+            )
         node = below
     try:
         node[last] = read_yaml(value)
