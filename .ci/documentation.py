@@ -139,6 +139,8 @@ def _commands(command: Any, name: str) -> Iterator[str]:
             spelled = ", ".join(parameter.opts) if parameter.param_type_name == "option" else label
             default = "" if parameter.default in (None, False, ()) or callable(parameter.default) else parameter.default
             shown = f"`{getattr(default, 'value', default)}`" if str(default) else ""
+            if parameter.required:
+                shown = "required"
             yield f"| `{spelled}` | {shown} | {_one_line(getattr(parameter, 'help', '') or '')} |"
     for child, below in children.items():
         yield from _commands(below, f"{name} {child}")
