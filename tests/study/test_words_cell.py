@@ -40,3 +40,12 @@ def test_a_further_kind_wants_two_words_of_its_own(tmp_path: Path) -> None:
     study = load_study(None, ["behaviour.kinds=[noun, verb]", "behaviour.minimum=1000"])
     with pytest.raises(StudyError, match="At least two verbs must stand 1000 times"):
         chosen(study, corpus, Kind.VERB)
+
+
+def test_a_word_without_a_context_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path / "corpus", "ball", "button")
+    file = tmp_path / "contexts.yaml"
+    file.write_text("ball:\n- {name: look, speaker: CHI, env: looks at the _, lan: look at the}\n")
+    study = load_study(None, ["behaviour.words=[ball, button]", "behaviour.minimum=1000", f"behaviour.contexts={file}"])
+    with pytest.raises(StudyError, match=r"no context for 1 of the words \(button\)\. Add them"):
+        chosen(study, corpus)

@@ -68,8 +68,8 @@ class ContextSet:
         with_own = [at for at, word in enumerate(words) if word.form in self.own]
         rest = tuple(at for at in range(len(words)) if words[at].form not in self.own)
         if rest and not self.shared:
-            names = ", ".join(words[at].form for at in rest[:5])
-            raise StudyError(f"There is no context for {len(rest)} of the words ({names}, ...). Add them to the file.")
+            names = ", ".join(words[at].form for at in rest[:5]) + (", ..." if len(rest) > 5 else "")
+            raise StudyError(f"There is no context for {len(rest)} of the words ({names}). Add them to the file.")
         groups = [(self.shared, rest)] if rest else []
         return groups + [(self.own[words[at].form], (at,)) for at in with_own]
 

@@ -40,7 +40,8 @@ def chosen(study: Study, corpus: Corpus, kind: Kind | None = None) -> tuple[tupl
     """Return the study's words of one kind and their contexts; without a ``kind``, of the one conclusions are about.
 
     Only that one takes the words and contexts that the study names; further kinds take what is shipped, without the
-    forms of earlier kinds. Raises StudyError where too few words reach the count or no context can be used.
+    forms of earlier kinds. Raises StudyError where too few words reach the count, no context can be used or a word has
+    none.
     """
     options = study.behaviour
     kind = kind or options.kind
@@ -54,7 +55,9 @@ def chosen(study: Study, corpus: Corpus, kind: Kind | None = None) -> tuple[tupl
         at_most=options.at_most,
         taken={word.form for other in earlier for word in candidates(other, _choice(options, other))},
     )
-    return words, usable_contexts(load_contexts(kind, path), corpus.vocabulary)
+    contexts = usable_contexts(load_contexts(kind, path), corpus.vocabulary)
+    contexts.groups(words)  # to fail now, before anything is trained, where a word has no context
+    return words, contexts
 
 
 def held_out(study: Study, corpus: Corpus) -> ContextSet | None:
