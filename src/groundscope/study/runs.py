@@ -54,11 +54,11 @@ def trainings(run: Path) -> list[tuple[str, int]]:
     What an earlier study left in the run's folder is not of this one: its corpus may be gone.
     """
     planned = _planned(run)
-    there = [folder for folder in sorted((run / "train").glob("*/seed-[0-9]*")) if folder.is_dir()]
+    found = [(folder, folder.name.removeprefix("seed-")) for folder in sorted((run / "train").glob("*/seed-*"))]
     return [
-        (folder.parent.name, int(folder.name.removeprefix("seed-")))
-        for folder in there
-        if not planned or folder.relative_to(run).as_posix() in planned
+        (folder.parent.name, int(seed))
+        for folder, seed in found
+        if folder.is_dir() and seed.isdecimal() and (not planned or folder.relative_to(run).as_posix() in planned)
     ]
 
 
