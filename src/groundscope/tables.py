@@ -92,7 +92,7 @@ def write_table(path: Path, frame: pl.DataFrame, schema: TableSchema) -> None:
 def read_table(path: Path, schema: TableSchema) -> pl.DataFrame:
     """Read a table; raises TableError when it is missing, damaged or does not have the schema's columns."""
     if not path.is_file():
-        raise TableError(f"There is no file of table '{schema.name}' at {path}. Run the study that makes it first.")
+        raise TableError(f"There is no table '{schema.name}' at {path}. Run the study that makes it first.")
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:

@@ -101,7 +101,7 @@ def test_a_table_that_is_no_file_does_not_end_the_page(spoil, tmp_path: Path, pl
     spoil(run / "tables" / "lens.parquet")
     text = write_reproduction(tmp_path / "page.html", tmp_path, STUDIES).read_text("utf-8")
     assert "agrees in direction" in text
-    assert "There is no file of table &#39;lens&#39; at" in text  # not "not run" and nothing more
+    assert "lens.parquet is no file." in text  # not "not run" and nothing more
     found = origin(run)
     assert found is not None
     assert "tables" not in found.hashes

@@ -82,7 +82,9 @@ class Results:
         Raises TableError for a table that cannot be read, has not the columns of this version, or holds a row twice.
         """
         path = self.folder / "tables" / f"{schema.name}.parquet"
-        if not (path.exists() or path.is_symlink()):
+        if not path.is_file():
+            if path.exists() or path.is_symlink():
+                raise TableError(f"{path} is no file. Run the experiment again; what is finished is not trained again.")
             return None
         _check_columns(path, schema)
         table = read_table(path, schema)
