@@ -153,11 +153,11 @@ def reproduce(
         raise StudyError("--set and --out are about one experiment: name it. `groundscope reproduce` lists them.")
     if name is None and page and scale != "paper":
         raise StudyError("--scale is about one experiment or the list: a page has all scales, so leave it out.")
-    check_runs(runs, studies, name)
     if page:
         from groundscope.report.place import check_place
 
         check_place(page, ".html", "--page")
+    check_runs(runs, studies, name)
     if name is None and page is None:
         from groundscope.reproduction.rate import measured_rate, recorded_rate
 

@@ -142,5 +142,12 @@ def test_cleaned_words_are_words_and_clean(text):
     for word in (*speech, *before, *after):
         assert word == UNKNOWN or re.fullmatch(r"[\w'\-\u0300-\u036f]+", word)
         assert any(character.isalnum() for character in word.replace(UNKNOWN, "unk"))
+
+
+@CASES
+@given(st.text(characters, max_size=80))
+def test_clean_words_stay_as_they_are(text):
+    cleaner = ChatWords(fold_case=False)  # folded, a name such as WW would become the code ww
+    speech, _ = cleaner.speech(text)
     plain = " ".join(word for word in speech if word != UNKNOWN and not word.startswith("0"))
     assert cleaner.speech(plain) == (tuple(plain.split()), "")
