@@ -53,10 +53,8 @@ class RunHandle:
 
         folder = self.folder / "train" / model / f"seed-{seed}"
         if not folder.is_dir():
-            seeds: dict[str, list[int]] = {}
-            for name, other in trainings(self.folder):
-                seeds.setdefault(name, []).append(other)
-            there = "; ".join(f"{name} with seed {', '.join(map(str, sorted(of)))}" for name, of in seeds.items())
+            seeds = trainings(self.folder)
+            there = "; ".join(f"{name} with seed {', '.join(map(str, of))}" for name, of in seeds.items())
             hint = "" if model in seeds else did_you_mean(model, seeds)
             raise StudyError(
                 f"{self.folder} has no training of '{model}' with seed {seed}; it has {there or 'none'}.{hint}"

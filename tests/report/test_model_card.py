@@ -10,7 +10,8 @@ from groundscope.cli import main
 from groundscope.errors import GroundscopeError, StudyError
 from groundscope.files import write_json
 from groundscope.models.presets import build, preset
-from groundscope.report.model_card import models_of, write_model_card
+from groundscope.report.model_card import write_model_card
+from groundscope.study.runs import trainings
 from groundscope.training.config import TrainConfig
 from groundscope.training.loop import train
 from groundscope.trajectory.checkpoints import Trajectory
@@ -54,7 +55,7 @@ def test_only_sizes_that_a_model_has_are_told(tmp_path: Path, mixer: str, told: 
 
 
 def test_what_has_no_card_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert models_of(run) == ["narrow"]
+    assert list(trainings(run)) == ["narrow"]
     with pytest.raises(StudyError, match="Did you mean 'narrow'"):
         write_model_card(run, "narow", tmp_path / "card.md")
     (tmp_path / "begun" / "catalogue").mkdir(parents=True)
@@ -70,7 +71,7 @@ def test_trainings_that_an_earlier_study_left_are_not_of_the_card(run: Path, tmp
     left = tmp_path / "run"
     shutil.copytree(run, left)
     shutil.copytree(left / "train" / "narrow", left / "train" / "wide")
-    assert models_of(left) == ["narrow", "wide"]  # nothing says which study they are of
+    assert list(trainings(left)) == ["narrow", "wide"]  # nothing says which study they are of
     write_json(left / "plan.json", {"cells": ["corpus", "train/narrow/seed-42"]})
     text = write_model_card(left, None, tmp_path / "card.md").read_text(encoding="utf-8")
     assert " parameters, 1 seed." in text

@@ -13,6 +13,9 @@ from groundscope.mechanism.causal_table import CAUSAL, CAUSAL_WORDS
 from groundscope.mechanism.head_tables import SALIENCY_LAYERS
 from groundscope.mechanism.lens_table import LENS
 from groundscope.reproduction.experiments import experiment
+from groundscope.reproduction.measured import answer
+from groundscope.reproduction.published import paper
+from groundscope.reproduction.results import Results
 from groundscope.tables import TableSchema, write_table
 
 STUDIES = Path(__file__).parents[2] / "studies" / "paper"
@@ -155,3 +158,20 @@ def planted() -> Planted:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory, planted: Planted) -> Results:
+    """A planted run that nobody changes."""
+    return Results(planted(tmp_path_factory.mktemp("planted") / "transformer-12"))
+
+
+@pytest.fixture(scope="session")
+def values() -> Callable[[Results, str], list[float | None]]:
+    """Our side of a published quantity: ``values(results, key)``, None where nothing answers a number."""
+    quantities = {quantity.key: quantity for quantity in paper().quantities}
+
+    def values(results: Results, key: str) -> list[float | None]:
+        return [None if one is None else one.value for one in answer(results, quantities[key]).points]
+
+    return values

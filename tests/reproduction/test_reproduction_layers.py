@@ -20,16 +20,7 @@ STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 QUANTITIES = {quantity.key: quantity for quantity in paper().quantities}
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory, planted) -> Results:
-    return Results(planted(tmp_path_factory.mktemp("planted") / "transformer-12"))
-
-
-def values(results: Results, key: str) -> list[float | None]:
-    return [None if one is None else one.value for one in answer(results, QUANTITIES[key]).points]
-
-
-def test_the_lens_is_the_authors_where_it_was_trained(results: Results):
+def test_the_lens_is_the_authors_where_it_was_trained(results: Results, values):
     words = 0.035  # mean of the planted differences between words
     expected = [7 - 0.01 * layer - (0.25 if layer >= 8 else 0) - (layer > 1) + words for layer in range(1, 13)]
     assert values(results, "lens-5000") == pytest.approx(expected)
@@ -99,13 +90,13 @@ def test_the_layer_of_the_largest_step_has_an_interval_over_words_and_seeds(tmp_
     assert verdicts(QUANTITIES["lens-largest-step"], elsewhere, paper_size=False)[-1] is Verdict.DIFFERS
 
 
-def test_drops_between_layers_are_read(results: Results):
+def test_drops_between_layers_are_read(results: Results, values):
     assert values(results, "lens-drop") == [pytest.approx(0.51), None, pytest.approx(1.01)]
     assert values(results, "lens-no-drop-yet") == [pytest.approx(0.26)]
 
 
 @pytest.mark.parametrize("read", [range(7), range(0, 13, 2)])  # of six layers; every second of twelve
-def test_what_is_said_of_layers_is_said_of_twelve(read: range, tmp_path: Path, planted):
+def test_what_is_said_of_layers_is_said_of_twelve(read: range, tmp_path: Path, planted, values):
     """Of six the most that lowers surprisal is not in layers 7 to 9, nor do heads sit there: that refutes nothing."""
     folder = planted(tmp_path / "run")
     for name, schema, layers in (("lens", LENS, read), ("saliency_layers", SALIENCY_LAYERS, range(6))):

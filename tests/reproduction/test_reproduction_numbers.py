@@ -23,15 +23,6 @@ STUDIES = Path(__file__).parents[2] / "studies" / "paper"
 QUANTITIES = {quantity.key: quantity for quantity in paper().quantities}
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory, planted) -> Results:
-    return Results(planted(tmp_path_factory.mktemp("planted") / "transformer-12"))
-
-
-def values(results: Results, key: str) -> list[float | None]:
-    return [None if one is None else one.value for one in answer(results, QUANTITIES[key]).points]
-
-
 def stated(key: str) -> list[float]:
     return [point.value for point in QUANTITIES[key].points if point.value is not None]
 
@@ -49,7 +40,7 @@ def test_published_numbers_agree_with_each_other():
         assert lowered.index(max(lowered)) + 3 == 8  # from layer 7 to layer 8
 
 
-def test_behaviour_is_the_mean_over_words_and_seeds(results: Results):
+def test_behaviour_is_the_mean_over_words_and_seeds(results: Results, values):
     gain = read_table(results.folder / "tables/gain.parquet", GAIN)
     last = gain.filter(pl.col("step") == 1000, pl.col("direction") == "env2lan")
     (found,) = answer(results, QUANTITIES["transformer-gain"]).points
@@ -63,14 +54,14 @@ def test_behaviour_is_the_mean_over_words_and_seeds(results: Results):
     assert values(results, "reverse-match") == pytest.approx([8.625, 10.5])
 
 
-def test_the_causal_test_is_read_at_the_same_part_of_training(results: Results):
+def test_the_causal_test_is_read_at_the_same_part_of_training(results: Results, values):
     assert values(results, "causal-effect") == pytest.approx([step + 0.035 + 0.01 for step in (0.25, 0.5, 1.0)])
     assert values(results, "causal-intervention") == pytest.approx([6.0, 6.0, 6.0])
     assert values(results, "causal-layer") == pytest.approx([7.41] * 3)  # counted from 1
     assert values(results, "causal-count") == pytest.approx([5.01] * 3)
 
 
-def test_saliency_and_doses(results: Results):
+def test_saliency_and_doses(results: Results, values):
     assert values(results, "saliency-onset") == [500]
     assert values(results, "ablation-all-removed") == [0.6]
     (lost,) = answer(results, QUANTITIES["ablation-dose"]).points
@@ -79,7 +70,7 @@ def test_saliency_and_doses(results: Results):
     assert "3 doses" in lost.note
 
 
-def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, planted):
+def test_an_unfinished_run_answers_only_for_what_it_has_reached(tmp_path: Path, planted, values):
     half = Results(planted(tmp_path / "half", steps=2000))
     assert values(half, "transformer-gain") == [None]
     for key in ("transformer-r2-peak", "transformer-r2-peak-step", "saliency-onset", "ablation-dose"):
@@ -126,7 +117,7 @@ def test_a_table_that_was_put_together_by_hand_is_told(name: str, change, said: 
     assert any(one.verdict is Verdict.DIRECTION for one in found if one)  # what other tables say
 
 
-def test_a_setting_that_this_version_does_not_have_is_passed_over(tmp_path: Path, planted):
+def test_a_setting_that_this_version_does_not_have_is_passed_over(tmp_path: Path, planted, values):
     folder = planted(tmp_path / "run")
     settings = read_json(folder / "resolved.json")
     settings["statistics"]["colour"] = "red"
@@ -167,7 +158,7 @@ def test_a_fall_of_r_squared_is_judged_by_the_course_wherever_its_peak_lies(
     assert verdicts(fell, answer(Results(folder), fell), paper_size=False)[-1] is verdict
 
 
-def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted):
+def test_one_seed_and_shallow_models_are_answered_for(tmp_path: Path, planted, values):
     folder = planted(tmp_path / "one")
     for file in (folder / "tables").glob("*.parquet"):
         table = pl.read_parquet(file)
@@ -201,10 +192,8 @@ def test_a_step_that_one_seed_has_not_reached_answers_for_nothing(results: Resul
 def test_intervals_are_of_one_level_whatever_the_run_was_asked_for(tmp_path: Path, planted):
     """At 55 % what was unclear would be said to agree or to differ."""
     folder = planted(tmp_path / "run")
-    settings, asked = (
-        read_json(folder / "resolved.json"),
-        ("transformer-r2-peak", "transformer-r2-end", "gather-effect"),
-    )
+    settings = read_json(folder / "resolved.json")
+    asked = ("transformer-r2-peak", "transformer-r2-end", "gather-effect")
     usual = {key: answer(Results(folder), QUANTITIES[key]) for key in asked}
     low = {"resamples": 200, "confidence": 0.55}
     gain = Results(folder).gain
@@ -218,7 +207,7 @@ def test_intervals_are_of_one_level_whatever_the_run_was_asked_for(tmp_path: Pat
     assert "intervals are of 55%" in left.why_untested(0)
 
 
-def test_what_is_said_of_a_course_waits_for_its_end(tmp_path: Path, planted):
+def test_what_is_said_of_a_course_waits_for_its_end(tmp_path: Path, planted, values):
     """Neither that R² fell, nor what is left without co-occurrence, nor layers 7 to 9 of a model that has no twelve."""
     folder = planted(tmp_path / "run")
     table = Results(folder).conclusions

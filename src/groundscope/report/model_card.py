@@ -31,26 +31,20 @@ LIMITS = (
 )
 
 
-def models_of(run: Path) -> list[str]:
-    """Return the models of a run's study of which trainings are there."""
-    return sorted({model for model, _ in trainings(run)})
-
-
 def write_model_card(run: Path, model: str | None, out: Path) -> Path:
     """Write the card of a model of a run (None: of its only one) as Markdown; return ``out``.
 
     Raises StudyError where the run has no such training.
     """
-    known = models_of(run)
+    known = trainings(run)
     if not known:
         raise StudyError(f"{run} holds no trainings, so that there is no model to describe. Name the run that trained.")
     if model is None and len(known) > 1:
         raise StudyError(f"{run} holds several models: {', '.join(known)}. Name one.")
-    name = model or known[0]
+    name = model or next(iter(known))
     if name not in known:
         raise StudyError(f"{run} has no model '{name}'; it has {', '.join(known)}.{did_you_mean(name, known)}")
-    seeds = sorted(seed for model, seed in trainings(run) if model == name)
-    opened = [Trajectory.open(run / "train" / name / f"seed-{seed}") for seed in seeds]
+    opened = [Trajectory.open(run / "train" / name / f"seed-{seed}") for seed in known[name]]
     text = "\n".join(_lines(open_run(run), name, opened)) + "\n"
     with atomic_file(out) as temporary:
         temporary.write_text(text, encoding="utf-8")

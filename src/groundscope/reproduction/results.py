@@ -24,6 +24,8 @@ SLACK, NEAR = 0.05, 1 / 3
 """A checkpoint answers for a published one that is no further off than these shares of the training and of the step."""
 CONFIDENCE = 0.95
 """Level of every interval that is held against the paper, whatever level a run was asked for."""
+AGAIN = "Run the experiment again; what is finished is not trained again."
+"""What to do about a table that this program did not put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Results:
         path = self.folder / "tables" / f"{schema.name}.parquet"
         if not path.is_file():
             if path.exists() or path.is_symlink():
-                raise TableError(f"{path} is no file. Run the experiment again; what is finished is not trained again.")
+                raise TableError(f"{path} is no file. {AGAIN}")
             return None
         _check_columns(path, schema)
         table = read_table(path, schema)
@@ -172,7 +174,7 @@ def _check_rows(path: Path, table: pl.DataFrame) -> None:
     nameless = any(table[name].has_nulls() for name in identity)
     if nameless or table.is_duplicated().any():
         held = "rows of no model or seed" if nameless else "the same row twice"
-        raise TableError(f"{path} holds {held}. Run the experiment again; what is finished is not trained again.")
+        raise TableError(f"{path} holds {held}. {AGAIN}")
 
 
 def _seeds(table: pl.DataFrame) -> pl.Expr:

@@ -48,18 +48,18 @@ def cells_left(run: Path) -> list[str]:
     return sorted(left - {"report"})
 
 
-def trainings(run: Path) -> list[tuple[str, int]]:
-    """Return (model, seed) of the trainings that are there and that the study plans; all that are, if it is not known.
+def trainings(run: Path) -> dict[str, list[int]]:
+    """Return model -> seeds of the trainings that are there and that the study plans; all there, if it is not known.
 
     What an earlier study left in the run's folder is not of this one: its corpus may be gone.
     """
     planned = _planned(run)
-    found = [(folder, folder.name.removeprefix("seed-")) for folder in sorted((run / "train").glob("*/seed-*"))]
-    return [
-        (folder.parent.name, int(seed))
-        for folder, seed in found
-        if folder.is_dir() and seed.isdecimal() and (not planned or folder.relative_to(run).as_posix() in planned)
-    ]
+    seeds: dict[str, list[int]] = {}
+    for folder in (run / "train").glob("*/seed-*"):
+        seed = folder.name.removeprefix("seed-")
+        if folder.is_dir() and seed.isdecimal() and (not planned or folder.relative_to(run).as_posix() in planned):
+            seeds.setdefault(folder.parent.name, []).append(int(seed))
+    return {model: sorted(seeds[model]) for model in sorted(seeds)}
 
 
 def _planned(run: Path) -> set[str]:
